@@ -1,0 +1,104 @@
+"""The append-only log of a night: everything that happened is a line, every view of a night is a fold over the lines.
+
+An event is `{"v": 1, "t": time, "kind": ..., **fields}`. A fallback, skip, truncation, retry exhaustion or imputation is a
+`degradation` event and must stand in the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from nightlab.files import JsonLines, now
+
+VERSION = 1
+
+KINDS: dict[str, str] = {
+    "night_started": "a night began: budget, deadline, brain, versions",
+    "night_resumed": "a night that was cut off goes on",
+    "watch_started": "an agent began a conversation",
+    "turn": "the brain answered: tool calls, tokens, cost",
+    "tool_started": "a tool was called",
+    "tool_finished": "a tool returned; ok or its error code",
+    "waiting": "the night waits for the named work",
+    "woke": "the wait ended, and why",
+    "server_starting": "a model server is being started",
+    "server_ready": "a model server is proven and answers",
+    "server_failed": "a model server did not start, or died; class and cause",
+    "server_stopped": "a model server was stopped",
+    "canary": "the treatment of a server was checked",
+    "plan_frozen": "a plan's hash was fixed before any data",
+    "correction": "a plan was corrected before it was frozen",
+    "sweep_started": "a sweep began: cells planned and missing",
+    "sweep_progress": "cells answered so far",
+    "sweep_finished": "a sweep ended: answered, failed, missing",
+    "judging_started": "judging began",
+    "judging_finished": "judging ended: judged, not available, missing",
+    "analysis": "tables, figures and verdicts were computed",
+    "report": "a report was compiled",
+    "degradation": "something was skipped, cut, replaced or given up: what, why, where",
+    "question": "a person was asked something",
+    "reply_read": "a person's reply was read",
+    "diary": "the diary entry was written",
+    "commit": "results were committed",
+    "budget_warning": "80 % or 100 % of a limit is used",
+    "wrap_up": "the night is being closed, and why",
+    "night_ended": "the night is over: state and reason",
+    "error": "an error that the night survived",
+}
+
+
+class EventLog:
+    """The event file of one night; subscribers see each event after it is on the disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "events.jsonl"
+        self._lines = JsonLines(self.path)
+        self._subscribers: list[Callable[[dict[str, Any]], None]] = []
+        self._keys: set[str] | None = None
+
+    def emit(self, kind: str, **fields: object) -> dict[str, Any]:
+        """Append one event and tell the subscribers; the event is durable when this returns."""
+        if kind not in KINDS:
+            raise ValueError(f"unknown event kind {kind!r}")
+        row: dict[str, Any] = {"v": VERSION, "t": now(), "kind": kind, **fields}
+        self._lines.append(row)
+        if self._keys is not None and "key" in row:
+            self._keys.add(str(row["key"]))
+        for tell in self._subscribers:
+            tell(row)
+        return row
+
+    def once(self, key: str, kind: str, **fields: object) -> bool:
+        """Append an event unless one with this key is there already; True where it was appended."""
+        if self._keys is None:
+            self._keys = {str(row["key"]) for row in self.read() if "key" in row}
+        if key in self._keys:
+            return False
+        self.emit(kind, key=key, **fields)
+        return True
+
+    def subscribe(self, callback: Callable[[dict[str, Any]], None]) -> None:
+        """Call `callback` with every further event of this process."""
+        self._subscribers.append(callback)
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """All events so far, oldest first; a line torn by a crash is dropped."""
+        return self._lines.read()
+
+    def tail(self, offset: int) -> tuple[list[dict[str, Any]], int]:
+        """The events from byte `offset` on, and the offset to go on from."""
+        return self._lines.tail(offset)
+
+    def last(self, kind: str) -> dict[str, Any] | None:
+        """The newest event of a kind."""
+        found = None
+        for row in self.read():
+            if row["kind"] == kind:
+                found = row
+        return found
+
+    def close(self) -> None:
+        """Close the file."""
+        self._lines.close()

@@ -1,0 +1,267 @@
+"""Durable files: atomic replacement, lines that only grow, checked reading.
+
+Everything nightlab remembers passes through here. A file is either replaced as a whole (a crash leaves the old or the new one)
+or grows by whole JSON lines (a crash leaves at most one torn line at the end, which readers drop and the next writer cuts).
+Limit: one process writes a given JsonLines file at a time; the lab's lock sees to that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from nightlab.errors import StorageError, UsageError, nearest
+
+_REFUSALS = {
+    errno.ENOSPC: ("the disk is full", "free some space, then run the same command again: nothing was lost"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, then run the same command again: nothing was lost"),
+    errno.EROFS: ("the file system is read-only", "choose a folder you can write to"),
+    errno.EACCES: ("permission denied", "choose a folder you can write to, or change its owner"),
+    errno.EPERM: ("permission denied", "choose a folder you can write to, or change its owner"),
+}
+
+
+def now() -> str:
+    """The time in UTC as ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@contextlib.contextmanager
+def storage(path: Path) -> Iterator[None]:
+    """Turn the disk's refusals (full, read-only, no permission) into a StorageError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        refusal = _REFUSALS.get(error.errno or 0)
+        if refusal is None:
+            raise
+        raise StorageError(f"cannot write: {refusal[0]}", where=path, hint=refusal[1]) from error
+
+
+def write_atomic(path: Path, data: str | bytes) -> None:
+    """Replace a file as a whole and durably, making its folder if needed. Raises StorageError."""
+    raw = data.encode("utf-8") if isinstance(data, str) else data
+    with storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(fd, "wb") as out:
+                out.write(raw)
+                out.flush()
+                os.fsync(out.fileno())
+            os.chmod(temporary, _mode(path))
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        _sync_folder(path.parent)
+
+
+def _mode(path: Path) -> int:
+    """Keep the mode of a file that is replaced; a new one gets what the umask gives."""
+    try:
+        return path.stat().st_mode & 0o777
+    except FileNotFoundError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read_text(path: Path, error: type[UsageError]) -> str:
+    """A UTF-8 text file; a missing, unreadable or non-UTF-8 one raises `error` naming it."""
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as problem:
+        raise error(
+            f"not UTF-8 text: byte {problem.start} cannot be read", where=path, hint="save the file as UTF-8"
+        ) from problem
+    except FileNotFoundError as problem:
+        beside = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
+        close = nearest(path.name, beside)
+        raise error("no such file", where=path, hint=f"did you mean {close}?" if close else None) from problem
+    except OSError as problem:
+        raise error(f"cannot be read: {problem.strerror}", where=path) from problem
+
+
+def read_yaml(path: Path, error: type[UsageError]) -> Any:
+    """A YAML file; malformed text or a key given twice raises `error` with file and line."""
+    return parse_yaml(read_text(path, error), path, error)
+
+
+def parse_yaml(text: str, where: Path | str, error: type[UsageError], *, first_line: int = 1) -> Any:
+    """YAML text that stands at line `first_line` of `where`; see read_yaml."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """SafeLoader that refuses a key given twice."""
+
+    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = loader.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key that is no plain value", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice", key_node.start_mark
+                )
+            seen.add(key)
+        loader.flatten_mapping(node)
+        return loader.construct_mapping(node, deep=True)
+
+    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+    try:
+        return yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as problem:
+        line = first_line + (problem.problem_mark.line if problem.problem_mark else 0)
+        raise error(f"malformed YAML: {problem.problem or problem.context}", where=f"{where}:{line}") from problem
+    except yaml.YAMLError as problem:
+        raise error(f"malformed YAML: {problem}", where=str(where)) from problem
+
+
+def canonical(value: object) -> str:
+    """Canonical JSON: sorted keys, no spaces, NaN refused; equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def sha256_text(text: str) -> str:
+    """Hex SHA-256 of a text's UTF-8 bytes."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def sha256_json(value: object) -> str:
+    """Hex SHA-256 of a value's canonical JSON."""
+    return sha256_text(canonical(value))
+
+
+class JsonLines:
+    """A file of JSON lines that only grows: one writing process, any number of readers."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd: int | None = None
+
+    def append(self, row: Mapping[str, object], *, sync: bool = True) -> None:
+        """Add one row; with `sync` it is on the disk when this returns. Raises StorageError."""
+        self.append_many((row,), sync=sync)
+
+    def append_many(self, rows: Iterable[Mapping[str, object]], *, sync: bool = True) -> None:
+        """Add rows with one write and one fsync; a failed write leaves none of them."""
+        data = b"".join(_line(row) for row in rows)
+        if not data:
+            return
+        with storage(self.path):
+            fd = self._open()
+            start = os.fstat(fd).st_size
+            try:
+                _write_all(fd, data)
+            except OSError:
+                os.ftruncate(fd, start)
+                raise
+            if sync:
+                os.fsync(fd)
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """All rows; a torn last line is dropped, a damaged line before it raises StorageError with its number."""
+        try:
+            source = self.path.open("rb")
+        except FileNotFoundError:
+            return
+        with source:
+            for number, line in enumerate(source, 1):
+                if not line.endswith(b"\n"):
+                    return
+                yield self._parse(line, number)
+
+    def tail(self, offset: int) -> tuple[list[dict[str, Any]], int]:
+        """The complete rows from byte `offset` on, and the offset to go on from."""
+        try:
+            with self.path.open("rb") as source:
+                source.seek(offset)
+                data = source.read()
+        except FileNotFoundError:
+            return [], offset
+        whole = data[: data.rfind(b"\n") + 1]
+        return [self._parse(line, 0) for line in whole.splitlines()], offset + len(whole)
+
+    def repair(self) -> int:
+        """Cut a torn last line, left by a crash; the number of bytes cut."""
+        if not self.path.exists():
+            return 0
+        with storage(self.path), self.path.open("rb+") as file:
+            size = file.seek(0, os.SEEK_END)
+            end = _end_of_last_line(file, size)
+            file.truncate(end)
+            os.fsync(file.fileno())
+        return size - end
+
+    def close(self) -> None:
+        """Close the file; a later append opens it again."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def _open(self) -> int:
+        if self._fd is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.repair()
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            _sync_folder(self.path.parent)
+        return self._fd
+
+    def _parse(self, line: bytes, number: int) -> dict[str, Any]:
+        place = f"{self.path}:{number}" if number else str(self.path)
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            hint = "restore the file from git, or remove that line and say so in the diary"
+            raise StorageError("a damaged line", where=place, hint=hint) from error
+        if not isinstance(row, dict):
+            raise StorageError("a line that is no JSON object", where=place)
+        return row
+
+
+def _line(row: Mapping[str, object]) -> bytes:
+    return json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8") + b"\n"
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _end_of_last_line(file: Any, size: int) -> int:
+    """The offset behind the last newline, searched from the end in blocks."""
+    position = size
+    while position > 0:
+        start = max(0, position - 65536)
+        file.seek(start)
+        found = file.read(position - start).rfind(b"\n")
+        if found >= 0:
+            return int(start + found + 1)
+        position = start
+    return 0

@@ -1,0 +1,173 @@
+"""The settings of a lab: each with a type, a default, one sentence, and the origin of its value.
+
+Read from `[tool.nightlab]` in the lab's pyproject.toml, overridden by `NIGHTLAB_*` in the environment, overridden by flags.
+An unknown key is an error that names the nearest valid one. Secrets never stand here: they come from the environment alone.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nightlab.errors import ConfigError, nearest
+from nightlab.files import read_text
+
+Value = str | int | float
+
+
+@dataclass(frozen=True)
+class Key:
+    """A setting that exists."""
+
+    default: Value
+    about: str
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+
+
+KEYS: dict[str, Key] = {
+    "brain": Key("playbook", "what answers the orchestrator's turns", ("playbook", "claude")),
+    "human": Key("you", "the name that questions in the diary are addressed to"),
+    "place": Key("local", "where model servers run", ("local",)),
+    "engine": Key("embedded", "which model server is started", ("embedded",)),
+    "concurrency": Key(64, "requests in flight for each model server", least=1),
+    "max_identical_failures": Key(5, "the same failure this often in a row stops a server's share of a sweep", least=1),
+    "request_timeout": Key(120.0, "seconds that one request may take, in all", least=0.1),
+    "server_timeout": Key(180.0, "seconds that a model server may take to be ready", least=1),
+    "lease_seconds": Key(300.0, "a model server ends itself when its lease is not renewed for this long", least=1),
+    "hours": Key(8.0, "how long a night may last", least=0),
+    "budget_usd": Key(20.0, "dollars that a night may spend", least=0),
+    "gpu_hours": Key(8.0, "GPU hours that a night may use", least=0),
+    "usd_per_gpu_hour": Key(0.0, "what a GPU hour costs", least=0),
+    "turns": Key(500, "turns that a night may take", least=1),
+    "bootstrap": Key(2000, "resamples behind every confidence interval", least=100),
+    "commit_limit_mb": Key(5.0, "larger files are committed by size and hash only", least=0.001),
+    "author_name": Key("nightlab", "the author of a night's commits"),
+    "author_email": Key("nightlab@localhost", "the author's address of a night's commits"),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An effective value and where it comes from: default, a file, a variable, or a flag."""
+
+    value: Value
+    origin: str
+
+
+class Config:
+    """All settings of a lab; a value by attribute, its origin by `origin(key)`."""
+
+    brain: str
+    human: str
+    place: str
+    engine: str
+    concurrency: int
+    max_identical_failures: int
+    request_timeout: float
+    server_timeout: float
+    lease_seconds: float
+    hours: float
+    budget_usd: float
+    gpu_hours: float
+    usd_per_gpu_hour: float
+    turns: int
+    bootstrap: int
+    commit_limit_mb: float
+    author_name: str
+    author_email: str
+
+    def __init__(self, settings: Mapping[str, Setting]) -> None:
+        self._settings = dict(settings)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_settings"][name].value
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def origin(self, key: str) -> str:
+        """Where the value of a setting comes from."""
+        return self._settings[key].origin
+
+    def items(self) -> Iterator[tuple[str, Setting]]:
+        """Every setting with its value and origin, by name."""
+        return iter(sorted(self._settings.items()))
+
+    def snapshot(self) -> dict[str, Value]:
+        """The plain values, for a night's record."""
+        return {key: setting.value for key, setting in self.items()}
+
+
+def read_table(pyproject: Path) -> dict[str, Any] | None:
+    """The `[tool.nightlab]` table of a pyproject.toml, or None where it has none. Raises ConfigError."""
+    try:
+        data = tomllib.loads(read_text(pyproject, ConfigError))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"malformed TOML: {error}", where=pyproject) from error
+    table = data.get("tool", {}).get("nightlab")
+    if table is not None and not isinstance(table, dict):
+        raise ConfigError("tool.nightlab must be a table", where=pyproject)
+    return table
+
+
+def load(pyproject: Path, flags: Mapping[str, Value | None] | None = None) -> Config:
+    """The effective settings of a lab; flags that are None are not given. Raises ConfigError."""
+    settings = {key: Setting(spec.default, "default") for key, spec in KEYS.items()}
+    for name, value in (read_table(pyproject) or {}).items():
+        settings[_known(name, pyproject)] = Setting(_checked(name, value, pyproject), pyproject.name)
+    for name, text in os.environ.items():
+        if name.startswith("NIGHTLAB_") and name.removeprefix("NIGHTLAB_").lower() in KEYS:
+            settings[name.removeprefix("NIGHTLAB_").lower()] = Setting(_checked(name, text, "environment"), name)
+    for name, flag in (flags or {}).items():
+        if flag is not None:
+            settings[_known(name, "flags")] = Setting(_checked(name, flag, "flags"), "--" + name.replace("_", "-"))
+    return Config(settings)
+
+
+def _known(name: str, where: Path | str) -> str:
+    key = name.replace("-", "_")
+    if key not in KEYS:
+        close = nearest(key, KEYS)
+        hint = f"did you mean {close}?" if close else "`nightlab config` lists the settings"
+        raise ConfigError(f"unknown setting {name!r}", where=where, hint=hint)
+    return key
+
+
+def _checked(name: str, value: object, where: Path | str) -> Value:
+    key = name.removeprefix("NIGHTLAB_").lower().replace("-", "_")
+    spec = KEYS[key]
+    kind = type(spec.default)
+    converted = _converted(value, kind)
+    if converted is None:
+        raise ConfigError(f"{name} must be {_named(kind)}, not {value!r}", where=where)
+    if spec.choices and converted not in spec.choices:
+        raise ConfigError(f"{name} must be one of {', '.join(spec.choices)}, not {value!r}", where=where)
+    if spec.least is not None and not isinstance(converted, str) and not converted >= spec.least:
+        raise ConfigError(f"{name} must be at least {spec.least:g}, not {value!r}", where=where)
+    return converted
+
+
+def _converted(value: object, kind: type) -> Value | None:
+    """The value as the kind of its default, or None where it is of another kind."""
+    if isinstance(value, bool) or (kind is str) != isinstance(value, str) and not isinstance(value, str | int | float):
+        return None
+    if kind is str:
+        return value if isinstance(value, str) and value.strip() else None
+    try:
+        number = float(value) if isinstance(value, str | int | float) else None
+    except ValueError:
+        return None
+    if number is None or number != number or number in (float("inf"), float("-inf")):
+        return None
+    if kind is int:
+        return int(number) if number == int(number) else None
+    return number
+
+
+def _named(kind: type) -> str:
+    return {str: "a text", int: "a whole number", float: "a number"}[kind]
