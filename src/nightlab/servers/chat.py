@@ -1,0 +1,125 @@
+"""The client of one model server: one pool of connections, one deadline per request, every failure classified.
+
+Nothing is retried here: that is the caller's decision, by `failure_class`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+
+from nightlab.servers.answers import (
+    RETRYABLE,
+    SHOWN,
+    Answer,
+    BrokenAnswer,
+    ChatError,
+    ChatRequest,
+    FailureClass,
+    Message,
+    ModelCard,
+    broken,
+    error_message,
+    read_answer,
+    status_error,
+)
+
+__all__ = [
+    "RETRYABLE",
+    "Answer",
+    "BrokenAnswer",
+    "Chat",
+    "ChatError",
+    "ChatRequest",
+    "FailureClass",
+    "Message",
+    "ModelCard",
+    "error_message",
+    "read_answer",
+]
+
+
+class Chat:
+    """A client with one pool of connections; `limit` bounds the requests in flight. Use it as an async context."""
+
+    def __init__(self, url: str, *, limit: int = 64) -> None:
+        self.url = url.rstrip("/")
+        self._limit = limit
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Chat:
+        connector = aiohttp.TCPConnector(limit=self._limit, keepalive_timeout=30)
+        self._session = aiohttp.ClientSession(connector=connector, trust_env=False)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def complete(self, request: ChatRequest, *, timeout: float = 120.0) -> Answer:
+        """Ask once within `timeout` seconds in all. Raises ChatError; a task that is cancelled stays cancelled."""
+        start = time.monotonic()
+        text = await self._exchange("POST", request.path, request.body(), timeout)
+        return read_answer(text, request, time.monotonic() - start, where=self.url)
+
+    async def models(self, *, timeout: float = 10.0, fresh: bool = False) -> list[ModelCard]:
+        """What the server serves, its own name first; `fresh` opens a new connection for it. Raises ChatError."""
+        if fresh:
+            async with Chat(self.url, limit=1) as other:
+                return await other.models(timeout=timeout)
+        text = await self._exchange("GET", "/v1/models", None, timeout)
+        try:
+            cards = json.loads(text)["data"]
+            return [ModelCard(str(c["id"]), c.get("root"), c.get("parent")) for c in cards]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise broken("no list of models", text, self.url) from error
+
+    async def load_adapter(self, name: str, path: Path, *, timeout: float = 120.0) -> None:
+        """Load an adapter under a new name; a name that is taken is an error, never replaced. Raises ChatError."""
+        await self._exchange("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(path)}, timeout)
+
+    async def unload_adapter(self, name: str, *, timeout: float = 30.0) -> None:
+        """Unload an adapter. Raises ChatError."""
+        await self._exchange("POST", "/v1/unload_lora_adapter", {"lora_name": name}, timeout)
+
+    async def version(self, *, timeout: float = 10.0) -> str:
+        """The server's version text. Raises ChatError."""
+        text = await self._exchange("GET", "/version", None, timeout)
+        try:
+            return str(json.loads(text)["version"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise broken("no version", text, self.url) from error
+
+    async def _exchange(self, method: str, path: str, body: dict[str, Any] | None, timeout: float) -> str:
+        """One request within `timeout` seconds; the body of a 2xx answer."""
+        if self._session is None:
+            raise RuntimeError("use `async with Chat(url) as chat`")
+        try:
+            async with self._session.request(
+                method,
+                self.url + path,
+                json=body,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=timeout),
+            ) as response:
+                raw = await response.read()
+                text = raw.decode("utf-8", errors="replace")
+                if response.status < 200 or response.status > 299:
+                    raise status_error(response.status, text, response.headers.get("Retry-After"), self.url)
+                return text
+        except TimeoutError as error:
+            what = f"no answer within {timeout:g} s"
+            raise ChatError(what, failure_class="timeout", where=self.url) from error
+        except aiohttp.ClientResponseError as error:
+            raise broken("not HTTP", error.message, self.url) from error
+        except aiohttp.ClientError as error:
+            what = f"the connection failed: {str(error)[:SHOWN] or type(error).__name__}"
+            raise ChatError(what, failure_class="connection", where=self.url) from error
