@@ -1,0 +1,124 @@
+"""Agents: who acts. One Markdown file each, front matter for the harness and a body that is the system prompt.
+
+The keys are those of Claude Code's sub-agents (name, description, model, effort, tools, skills) plus `writes`, the path
+globs an agent may write to, and `limits`. What a file asks for is checked when it is loaded, not when it is first used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from nightlab import front_matter
+from nightlab.errors import SpecError, nearest
+from nightlab.lab import Found, Lab, look_up, look_up_all
+
+KEYS = ("name", "description", "model", "effort", "tools", "skills", "writes", "limits")
+EFFORTS = ("low", "medium", "high", "xhigh", "max")
+LIMITS = ("turns", "usd", "tokens", "gpu_hours", "hours")
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """One agent as its file describes it; `limits` holds only what the file limits."""
+
+    name: str
+    description: str
+    prompt: str
+    model: str = ""
+    effort: str = "high"
+    tools: tuple[str, ...] = ()
+    skills: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    limits: dict[str, float] = field(default_factory=dict)
+    found: Found | None = None
+
+    @classmethod
+    def load(cls, lab: Lab, name: str) -> AgentSpec:
+        """The agent `agents/<name>.md` of the lab, else the shipped one. Raises UsageError, SpecError."""
+        agent = read(look_up(lab, "agents", f"{name}.md"))
+        path = agent.found.path if agent.found else lab.root
+        _check_known("tool", agent.tools, {PurePosixPath(k).stem for k in look_up_all(lab, "tools", "*.py")}, path)
+        _check_known("skill", agent.skills, {k.split("/")[0] for k in look_up_all(lab, "skills", "*/SKILL.md")}, path)
+        return agent
+
+
+def read(found: Found) -> AgentSpec:
+    """An agent file by itself, without a look at the tools and skills it names. Raises SpecError."""
+    path = found.path
+    fields, prompt = front_matter.split(path)
+    front_matter.check_keys(fields, KEYS, ("name", "description"), path)
+    if "tools" not in fields:
+        raise SpecError("the front matter lacks tools", where=path, hint="list them; `tools: []` gives none")
+    name = front_matter.text_of(fields, "name", path, 64)
+    if name != path.stem:
+        raise SpecError(f"the name {name!r} is not the file's", where=path, hint=f"name: {path.stem}")
+    if not prompt:
+        raise SpecError("no system prompt after the front matter", where=path)
+    return AgentSpec(
+        name=name,
+        description=front_matter.text_of(fields, "description", path, 1024),
+        prompt=prompt,
+        model=front_matter.text_of(fields, "model", path, 200),
+        effort=_effort(fields, path),
+        tools=front_matter.words_of(fields, "tools", path),
+        skills=front_matter.words_of(fields, "skills", path),
+        writes=_writes(fields, path),
+        limits=_limits(fields, path),
+        found=found,
+    )
+
+
+def describe(lab: Lab) -> list[dict[str, Any]]:
+    """Every agent with its layer, hash, tools and, where its file cannot be used, the reason."""
+    rows = []
+    for key, found in look_up_all(lab, "agents", "*.md").items():
+        name = PurePosixPath(key).stem
+        if name == "README":
+            continue
+        row: dict[str, Any] = {"kind": "agent", "name": name, "path": str(found.path)}
+        row |= {"origin": found.origin, "sha256": found.sha256}
+        try:
+            agent = AgentSpec.load(lab, name)
+            rows.append(row | {"summary": agent.description, "tools": list(agent.tools), "problem": None})
+        except SpecError as error:
+            rows.append(row | {"summary": "", "tools": [], "problem": str(error)})
+    return rows
+
+
+def _effort(fields: dict[str, Any], path: Path) -> str:
+    effort = front_matter.text_of(fields, "effort", path, 20) or "high"
+    if effort not in EFFORTS:
+        raise SpecError(f"effort is {effort!r}", where=path, hint=f"one of {', '.join(EFFORTS)}")
+    return effort
+
+
+def _writes(fields: dict[str, Any], path: Path) -> tuple[str, ...]:
+    globs = front_matter.words_of(fields, "writes", path)
+    for glob in globs:
+        if glob.startswith(("/", "~")) or ".." in PurePosixPath(glob).parts:
+            raise SpecError(f"writes leaves the lab: {glob}", where=path, hint="globs are relative to the lab's root")
+    return globs
+
+
+def _limits(fields: dict[str, Any], path: Path) -> dict[str, float]:
+    limits = fields.get("limits") or {}
+    if not isinstance(limits, dict):
+        raise SpecError(f"limits is no mapping: {limits!r}", where=path, hint="limits: {turns: 200, usd: 5}")
+    for key, value in limits.items():
+        if key not in LIMITS:
+            close = nearest(str(key), LIMITS)
+            hint = f"did you mean {close}?" if close else f"known limits: {', '.join(LIMITS)}"
+            raise SpecError(f"unknown limit {key!r}", where=path, hint=hint)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            raise SpecError(f"limits.{key} is {value!r}, not a number above 0", where=path)
+    return {str(key): float(value) for key, value in limits.items()}
+
+
+def _check_known(kind: str, wanted: tuple[str, ...], known: set[str], path: Path) -> None:
+    for name in wanted:
+        if name not in known:
+            close = nearest(name, known)
+            hint = f"did you mean {close}?" if close else f"known: {', '.join(sorted(known)) or 'none'}"
+            raise SpecError(f"there is no {kind} {name!r}", where=path, hint=hint)
