@@ -1,0 +1,197 @@
+"""The check before anything starts: does every (model, adapter, condition) of a plan exist and fit?
+
+An error stops a plan from being frozen; a warning is said and recorded. A remedy is a correction for change.apply,
+given only where there is no doubt about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from nightlab.adapters.amplification import LayerWeights, flat_weights, overlaps, same_weights
+from nightlab.adapters.card import AdapterCard, check_fits
+from nightlab.errors import AdapterError, AmplificationError, PlanError, RubricError, UsageError
+from nightlab.experiments import schema
+from nightlab.experiments.identity import adapter_folder, card, model_folder, num_layers
+from nightlab.experiments.plan import CONFIG, Condition, Plan
+
+Code = Literal[
+    "model_missing",
+    "model_not_local",
+    "model_id_mismatch",
+    "adapter_missing",
+    "adapter_broken",
+    "adapter_misfit",
+    "adapter_of_another_model",
+    "layer_out_of_range",
+    "several_adapters",
+    "rubric_missing",
+    "same_weights",
+    "overlap",
+    "flat_weights",
+]
+
+_ERRORS: dict[str, type[UsageError]] = {
+    "adapter_missing": AdapterError,
+    "adapter_broken": AdapterError,
+    "adapter_misfit": AdapterError,
+    "adapter_of_another_model": AdapterError,
+    "layer_out_of_range": AmplificationError,
+    "several_adapters": AmplificationError,
+    "rubric_missing": RubricError,
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something about a plan; `remedy` is `{"set": {key path: value}}` where a correction is beyond doubt."""
+
+    code: Code
+    what: str
+    where: str
+    remedy: dict[str, dict[str, Any]] | None = None
+    level: Literal["error", "warning"] = "error"
+    hint: str | None = None
+
+
+def check(plan: Plan) -> list[Problem]:
+    """All problems of a plan, errors first; an empty list is a plan that can be frozen."""
+    found = [problem for model in plan.models for problem in _model(plan, model)]
+    if not plan.rubric.is_file():
+        found.append(Problem("rubric_missing", f"there is no rubric {plan.judge.rubric}", _config(plan)))
+    unique = list({(p.code, p.what): p for p in found}.values())
+    return sorted(unique, key=lambda problem: problem.level != "error")
+
+
+def first_error(problems: list[Problem]) -> UsageError | None:
+    """The first error of a check as an exception of its kind; None where there are only warnings."""
+    errors = [problem for problem in problems if problem.level == "error"]
+    if not errors:
+        return None
+    first = errors[0]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    changes = (first.remedy or {}).get("set", {})
+    remedy = " and ".join(f"`{key}: {value}`" for key, value in changes.items())
+    hint = f"set {remedy}" if remedy else first.hint
+    return _ERRORS.get(first.code, PlanError)(first.what + more, where=first.where, hint=hint)
+
+
+def _config(plan: Plan) -> str:
+    return str(plan.folder / CONFIG)
+
+
+def _model(plan: Plan, model: schema.Model) -> Iterator[Problem]:
+    folder = model_folder(plan, model)
+    if folder is None:
+        yield _no_model(plan, model)
+        if not model.adapters:
+            return
+    cards: dict[Path, AdapterCard] = {}
+    for adapter in _adapters(plan, model):
+        source = adapter_folder(plan, model, adapter)
+        if source is None:
+            yield _no_adapter(plan, model, adapter)
+            continue
+        try:
+            cards[source] = card(source)
+        except AdapterError as error:
+            yield Problem(
+                "adapter_broken", f"{adapter} of {model.name}: {error.what}", str(error.where), hint=error.hint
+            )
+    for found in cards.values():
+        yield from _fit(plan, model, folder, found)
+    if folder is not None or cards:
+        yield from _layers(plan, model)
+
+
+def _no_model(plan: Plan, model: schema.Model) -> Problem:
+    if model.path or plan.serving.engine == "embedded":
+        place = model.path or model.id
+        hint = "give its folder (with config.json) as `path`"
+        return Problem("model_missing", f"the model {model.name} is not at {place}", _config(plan), hint=hint)
+    what = f"the model {model.name} ({model.id}) is not on this machine: its layers cannot be checked"
+    return Problem("model_not_local", what, _config(plan), level="warning")
+
+
+def _adapters(plan: Plan, model: schema.Model) -> list[str]:
+    """The adapter ids that the conditions of a plan ask of a model, and those that it declares."""
+    asked = [spec.id for c in plan.conditions if c.amplification for spec in c.amplification.adapters]
+    declared = [name for name in model.adapters if not any(_same(name, other) for other in asked)]
+    return list(dict.fromkeys([*asked, *declared]))
+
+
+def _same(declared: str, asked: str) -> bool:
+    return declared in (asked, asked.removesuffix("/default"))
+
+
+def _no_adapter(plan: Plan, model: schema.Model, adapter: str) -> Problem:
+    reference = model.adapters.get(adapter) or model.adapters.get(adapter.removesuffix("/default"))
+    if reference:
+        what = f"the adapter {adapter} of {model.name} is not at {reference}"
+        return Problem("adapter_missing", what, _config(plan), hint="give the folder that holds adapter_config.json")
+    names = ", ".join(model.adapters) or "none"
+    user = next(c for c in plan.conditions if c.amplification and adapter in {s.id for s in c.amplification.adapters})
+    what = (
+        f"the condition {user.name} asks for the adapter {adapter}, which {model.name} does not have (it has {names})"
+    )
+    hint = f"add it to the `adapters` of {model.name}, or correct `organism_name` in the condition"
+    return Problem("adapter_missing", what, str(user.path), hint=hint)
+
+
+def _fit(plan: Plan, model: schema.Model, folder: Path | None, found: AdapterCard) -> Iterator[Problem]:
+    """Whether an adapter belongs to a model: by the id it was trained on, and by its shapes."""
+    misfits = check_fits(found, folder) if folder else []
+    others = {other.id for other in plan.models if other.name != model.name}
+    if found.base and found.base not in (model.id, model.path):
+        what = f"the adapter of {model.name} was trained on {found.base}; the plan calls the model {model.id}"
+        if misfits or found.base in others:
+            why = f"{what}, and it does not fit" if misfits else what
+            hint = f"give {model.name} an adapter of its own in `adapters`"
+            yield Problem("adapter_of_another_model", why, str(found.path), hint=hint)
+        else:
+            remedy = {"set": {f"models.{model.name}.id": found.base}}
+            yield Problem("model_id_mismatch", what, _config(plan), remedy)
+    elif misfits:
+        yield Problem("adapter_misfit", f"the adapter does not fit {model.name}: {misfits[0]}", str(found.path))
+
+
+def _layers(plan: Plan, model: schema.Model) -> Iterator[Problem]:
+    try:
+        layers = num_layers(plan, model)
+    except PlanError as error:
+        yield Problem("model_not_local", error.what, _config(plan), level="warning")
+        return
+    weights: dict[str, LayerWeights] = {}
+    for condition in plan.conditions:
+        if condition.amplification is None or not condition.amplification.adapters:
+            continue
+        try:
+            resolved = condition.amplification.resolve(layers)
+        except AmplificationError as error:
+            yield _out_of_range(model, condition, error)
+            continue
+        if len(resolved) > 1:
+            what = f"the condition {condition.name} names {len(resolved)} adapters: only one can be served at a time"
+            yield Problem("several_adapters", what, str(condition.path), hint="write one condition file per adapter")
+        weights[condition.name] = next(iter(resolved.values()))
+    yield from _suspicions(plan, model, weights)
+
+
+def _out_of_range(model: schema.Model, condition: Condition, error: AmplificationError) -> Problem:
+    what = f"the condition {condition.name} does not fit {model.name}: {error.what}"
+    return Problem("layer_out_of_range", what, str(error.where or condition.path), hint=error.hint)
+
+
+def _suspicions(plan: Plan, model: schema.Model, weights: dict[str, LayerWeights]) -> Iterator[Problem]:
+    ranges = {name: weights[name] for name in plan.ranges if name in weights}
+    found: list[tuple[Code, list[str]]] = [
+        ("same_weights", same_weights(weights)),
+        ("overlap", overlaps(ranges)),
+        ("flat_weights", flat_weights(ranges)),
+    ]
+    for code, sentences in found:
+        for text in sentences:
+            yield Problem(code, f"{text} ({model.name})", _config(plan), level="warning")

@@ -1,0 +1,134 @@
+"""The freeze: a plan's hash is fixed before the first sample, and nothing is swept under another one.
+
+Everything that could change an answer or its score is in the hash: the configuration, prompts, conditions as resolved,
+weights, rubric. `serving` is not: it says where the models answer, not what they are asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nightlab.errors import AdapterError, FrozenError, PlanError, RubricError
+from nightlab.experiments.cells import product
+from nightlab.experiments.check import check, first_error
+from nightlab.experiments.identity import ModelIdentity, Treatments, adapter_identity, model_identity, treatments
+from nightlab.experiments.lock import LOCK, read_lock, write_lock
+from nightlab.experiments.plan import Plan
+from nightlab.experiments.samples import SAMPLES
+from nightlab.files import read_text, sha256_json, sha256_text
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A frozen plan: its hash, its lock file and how many cells it has."""
+
+    sha256: str
+    path: Path
+    cells: int
+
+
+def freeze(plan: Plan) -> Frozen:
+    """Fix a plan; one that is fixed already stays as it is.
+
+    Raises FrozenError where it changed since, PlanError, AdapterError, AmplificationError or RubricError where it
+    cannot run.
+    """
+    if read_lock(plan.folder) is not None:
+        return verify(plan)
+    error = first_error(check(plan))
+    if error:
+        raise error
+    lock = write_lock(plan.folder, document(plan, treatments(plan)))
+    return Frozen(lock.sha256, plan.folder / LOCK, lock.document["cells"]["count"])
+
+
+def verify(plan: Plan) -> Frozen:
+    """The lock of a plan that is still what was frozen. Raises FrozenError where it is not, or was never frozen."""
+    lock = read_lock(plan.folder)
+    if lock is None:
+        raise FrozenError(
+            "the plan is not frozen", where=plan.folder, hint="freeze it first: its hash comes before its data"
+        )
+    changed = deviations(plan)
+    if changed:
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise FrozenError(
+            f"the plan changed after it was frozen: {changed[0]}{more}", where=plan.folder, hint=_way_out(plan)
+        )
+    return Frozen(lock.sha256, plan.folder / LOCK, lock.document["cells"]["count"])
+
+
+def _way_out(plan: Plan) -> str:
+    samples = plan.folder / SAMPLES
+    if samples.exists() and samples.stat().st_size:
+        return "samples were taken under the frozen plan: undo the change, or make a new experiment folder"
+    return f"no sample was taken yet: undo the change, or remove {LOCK} and freeze again"
+
+
+def deviations(plan: Plan) -> list[str]:
+    """What differs between a plan and its lock, one text for each key; weights that are not here are not compared."""
+    lock = read_lock(plan.folder)
+    if lock is None:
+        return []
+    now = document(plan, _present(plan, lock.treatments))
+    return list(_differences(lock.document, now, ""))
+
+
+def document(plan: Plan, treated: Treatments) -> dict[str, Any]:
+    """All of a plan that its hash covers, as a JSON value."""
+    cells = product(plan, treated)
+    return {
+        "v": 1,
+        "experiment": plan.name,
+        "plan": plan.config.model_dump(mode="json", exclude={"serving"}),
+        "prompts": {p.name: {"category": p.category, "mode": p.mode, **p.content} for p in plan.prompts},
+        "rubric": sha256_text(read_text(plan.rubric, RubricError)),
+        "treatments": treated.document(),
+        "cells": {"count": len(cells), "sha256": sha256_json([cell.key for cell in cells])},
+    }
+
+
+def _present(plan: Plan, frozen: Treatments) -> Treatments:
+    """The identities as they are now; the frozen ones for what is not on this machine."""
+    models: dict[str, ModelIdentity] = {}
+    adapters: dict[str, dict[str, str | None]] = {}
+    for model in plan.models:
+        before = frozen.models.get(model.name)
+        try:
+            models[model.name] = model_identity(plan, model)
+        except PlanError:
+            weights = before.weights if before else None
+            models[model.name] = ModelIdentity(model.id, model.revision, weights)
+        adapters[model.name] = {}
+        for condition in plan.conditions:
+            try:
+                sha = adapter_identity(plan, model, condition)
+            except (AdapterError, PlanError):
+                sha = frozen.adapters.get(model.name, {}).get(condition.name)
+            adapters[model.name][condition.name] = sha
+    return Treatments(models, adapters)
+
+
+def _differences(old: object, new: object, path: str) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            at = f"{path}.{key}" if path else str(key)
+            if key not in new:
+                yield f"{at} was removed"
+            elif key not in old:
+                yield f"{at} was added"
+            else:
+                yield from _differences(old[key], new[key], at)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for number, (before, after) in enumerate(zip(old, new, strict=True)):
+            yield from _differences(before, after, f"{path}[{number}]")
+    elif old != new:
+        yield f"{path} was {_short(old)}, is {_short(new)}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

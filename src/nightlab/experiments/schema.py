@@ -1,0 +1,93 @@
+"""The form of config.yaml: strict, immutable, every default visible here. Reading and cross-checking is plan.py's."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nightlab.experiments.predictions import Hypothesis, Name, Record
+
+Label = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+
+
+class Model(Record):
+    """A model under study: its short name, its id, where its weights are, and an adapter for each organism."""
+
+    name: Label
+    id: Name
+    path: Name | None = None
+    revision: Name | None = None
+    adapters: dict[str, Name] = Field(default_factory=dict)
+
+
+class Factors(Record):
+    """What is varied; a plan's cells are the product of these."""
+
+    models: list[Model] = Field(min_length=1)
+    conditions: Name | list[Name] = "conditions"
+    include_base: bool = True
+    prompts: Name | list[Name] = "prompts"
+    replicates: int = Field(default=1, ge=1)
+
+
+class Sampling(Record):
+    """How a model samples; each cell's own seed is derived from `seed` and everything else that makes the cell."""
+
+    temperature: float = Field(default=0.7, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int = Field(default=200, ge=1)
+    seed: int = 0
+    stop: list[Name] = Field(default_factory=list)
+
+
+class JudgeSpec(Record):
+    """Who scores the samples, and by which rubric."""
+
+    rubric: Name = "rubric.md"
+    by: Literal["markers", "claude"] = "markers"
+    repeats: int = Field(default=1, ge=1)
+
+
+class Stop(Record):
+    """When a server's share of a sweep is given up."""
+
+    max_identical_failures: int = Field(default=5, ge=1)
+
+
+class Serving(Record):
+    """How the models are served: this cannot change an answer, so it may still be changed after the freeze."""
+
+    engine: Literal["embedded"] = "embedded"
+    port: int = Field(default=0, ge=0, le=65535)
+
+
+class Exclusion(Record):
+    """Samples that match every given field are left out of the analysis, and counted there."""
+
+    model: Name | None = None
+    condition: Name | None = None
+    prompt: Name | None = None
+    category: Name | None = None
+    replicate: int | None = None
+    finish_reason: Name | None = None
+
+    def matches(self, row: dict[str, object]) -> bool:
+        """Whether a sample's row has every value that is given here."""
+        given = self.model_dump(exclude_none=True)
+        return bool(given) and all(row.get(name) == value for name, value in given.items())
+
+
+class Config(Record):
+    """The whole of config.yaml."""
+
+    question: Name
+    kind: Literal["sample"] = "sample"
+    factors: Factors
+    sampling: Sampling = Sampling()
+    judge: JudgeSpec = JudgeSpec()
+    ranges: list[Name] = Field(default_factory=list)
+    hypotheses: list[Hypothesis] = Field(default_factory=list)
+    exclude: list[Exclusion] = Field(default_factory=list)
+    stop: Stop = Stop()
+    serving: Serving = Serving()
