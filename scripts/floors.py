@@ -26,9 +26,9 @@ FLOORS = (
     ("judging",),
     ("evidence",),
     ("record",),
-    ("agents", "skills", "toolbox", "front_matter", "tool_signature"),
+    ("agents", "skills", "toolbox", "front_matter", "tool_signature", "tool_result"),
     ("night",),
-    ("morning",),
+    ("morning", "founding"),
     ("cli", "__main__", "testing"),
 )
 ONE_ROOM = (FLOORS[0], FLOORS[7], ("compute", "job"), FLOORS[10])  # files that make one room together
