@@ -1,0 +1,21 @@
+"""Where a command runs: a job is a command with a frozen spec file, found again by its key from any process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nightlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from nightlab.compute.place import Place
+    from nightlab.lab import Lab
+
+
+def open_place(lab: Lab, name: str | None = None) -> Place:
+    """The place with this name (default: the lab's setting), with its jobs in the lab. Raises UsageError."""
+    name = name or lab.config.place
+    if name == "local":
+        from nightlab.compute.local import Local
+
+        return Local(lab.jobs)
+    raise UsageError(f"no place {name!r} to run jobs", hint="known: local")
