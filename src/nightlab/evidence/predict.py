@@ -1,0 +1,279 @@
+"""Hypotheses against the data: supported, contradicted or undecided, by the frozen prediction and its interval alone.
+
+peak        supported: the expected range beats every other one (the 95 % interval of each paired difference lies above
+            zero). contradicted: some other range beats it at a level shared between all rivals.
+diffuse     supported: every pairwise difference of ranges lies within `max_spread` with its interval, and every range
+            lies above the reference by `by` with its interval. contradicted: one pair or one range certainly breaks
+            that, at a shared level.
+greater     supported: the interval of left minus right lies at or above `by`, in every level of `each`.
+            contradicted: in some level it lies below `by`, at a level shared between the levels.
+below       supported: the interval of the mean lies below `than`. contradicted: it lies at or above it.
+same_peak   supported: one and the same range is the decided peak of every model. contradicted: no range is left that
+            could be the peak of all of them. Everything else is undecided, and so is a comparison in which a group has
+            fewer than 3 scored answers or 3 prompts. A prediction is tested at the 5 % level by itself; hypotheses are
+            not corrected for one another, and the report says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nightlab.evidence.design import QueryError
+from nightlab.evidence.peaks import Peak, find_peak, find_spread, shared_level
+from nightlab.evidence.stats import Draws, Estimate, number
+from nightlab.evidence.table import Table, Where
+from nightlab.experiments.predictions import Below, Diffuse, Greater, Hypothesis, SamePeak
+from nightlab.experiments.predictions import Peak as PeakPrediction
+
+Outcome = Literal["supported", "contradicted", "undecided"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the data say about one hypothesis, with the numbers behind it and the groups of cells they rest on."""
+
+    id: str
+    statement: str
+    kind: str
+    dimension: str
+    verdict: Outcome
+    text: str
+    numbers: Mapping[str, Any]
+    groups: tuple[Where, ...]
+    n: int
+    planned: int
+
+    @property
+    def decided(self) -> bool:
+        """Whether the data decide the hypothesis, either way."""
+        return self.verdict != "undecided"
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """An outcome on the way to a verdict."""
+
+    outcome: Outcome
+    text: str
+    numbers: Mapping[str, Any]
+    groups: tuple[Where, ...]
+
+
+def evaluate_all(table: Table) -> tuple[Verdict, ...]:
+    """The verdict on every frozen hypothesis, in the order of the plan."""
+    return tuple(evaluate(hypothesis, table) for hypothesis in table.design.hypotheses)
+
+
+def evaluate(hypothesis: Hypothesis, table: Table) -> Verdict:
+    """The verdict on one hypothesis; what the data cannot answer is undecided, with the reason."""
+    prediction = hypothesis.prediction
+    try:
+        finding = _find(hypothesis, table)
+    except QueryError as problem:
+        finding = _undecided(f"not evaluated: {problem.what}")
+    scored = [_scored(table, prediction.dimension, group) for group in finding.groups]
+    return Verdict(
+        hypothesis.id,
+        hypothesis.statement,
+        prediction.kind,
+        prediction.dimension,
+        finding.outcome,
+        finding.text,
+        finding.numbers,
+        finding.groups,
+        sum(n for n, _ in scored),
+        sum(planned for _, planned in scored),
+    )
+
+
+def _find(hypothesis: Hypothesis, table: Table) -> _Finding:
+    match hypothesis.prediction:
+        case PeakPrediction() as prediction:
+            return _peak(prediction, table)
+        case Diffuse() as prediction:
+            return _diffuse(prediction, table)
+        case Greater() as prediction:
+            return _greater(prediction, table)
+        case Below() as prediction:
+            return _below(prediction, table)
+        case SamePeak() as prediction:
+            return _same_peak(prediction, table)
+
+
+def _scored(table: Table, dimension: str, group: Where) -> tuple[int, int]:
+    if dimension not in table.dimensions:
+        return 0, int(table.mask(group).sum())
+    chosen = table.dimension(dimension)[table.mask(group)]
+    return int((chosen == chosen).sum()), len(chosen)
+
+
+def _undecided(text: str, groups: Sequence[Where] = ()) -> _Finding:
+    return _Finding("undecided", text, {}, tuple(groups))
+
+
+def range_groups(model: str, ranges: Sequence[str]) -> list[Where]:
+    """One group of cells per range, in one model."""
+    return [{"model": model, "condition": name} for name in ranges]
+
+
+def _peak(prediction: PeakPrediction, table: Table) -> _Finding:
+    ranges = prediction.among or list(table.design.ranges)
+    groups = range_groups(prediction.model, ranges)
+    draws = table.means(prediction.dimension, groups)
+    peak = find_peak(draws, ranges)
+    if peak is None or _too_few(draws):
+        return _undecided(_little(draws, groups), groups)
+    expected = peak.share(prediction.expect)
+    outcome: Outcome = "undecided"
+    if peak.decided and peak.best == prediction.expect:
+        outcome = "supported"
+    elif prediction.expect not in peak.possible:
+        outcome = "contradicted"
+    text = (
+        f"largest mean in {peak.best}: {draws.estimate(ranges.index(peak.best))}; ahead of {peak.second} by "
+        f"{_signed(peak.lead)}; {prediction.expect} is largest in {_percent(expected)} of resamples"
+    )
+    return _Finding(outcome, text, _peak_numbers(peak, expected), tuple(groups))
+
+
+def _peak_numbers(peak: Peak, expected: float) -> dict[str, Any]:
+    return {
+        "peak": peak.best,
+        "second": peak.second,
+        "lead": as_numbers(peak.lead),
+        "possible_peaks": list(peak.possible),
+        "share_of_resamples": round(expected, 4),
+    }
+
+
+def _diffuse(prediction: Diffuse, table: Table) -> _Finding:
+    ranges = prediction.among or list(table.design.ranges)
+    groups = range_groups(prediction.model, [*ranges, prediction.above])
+    draws = table.means(prediction.dimension, groups)
+    if _too_few(draws):
+        return _undecided(_little(draws, groups), groups)
+    reference = len(ranges)
+    spread = find_spread(_first(draws, reference), prediction.max_spread)
+    gaps = [draws.difference(index, reference) for index in range(reference)]
+    strict = [draws.difference(index, reference, shared_level(reference)) for index in range(reference)]
+    outcome: Outcome = "undecided"
+    if spread.within <= prediction.max_spread and all(gap.low >= prediction.by for gap in gaps):
+        outcome = "supported"
+    elif spread.exceeds or any(gap.high < prediction.by for gap in strict):
+        outcome = "contradicted"
+    least = min(range(reference), key=lambda index: gaps[index].value)
+    text = (
+        f"means differ by at most {number(spread.estimate.value)} {spread.estimate.interval_text()} between ranges "
+        f"(allowed {number(prediction.max_spread)}); the weakest, {ranges[least]}, is above {prediction.above} by "
+        f"{_signed(gaps[least])} (asked {number(prediction.by)})"
+    )
+    numbers = {
+        "spread": as_numbers(spread.estimate),
+        "least_range": ranges[least],
+        "least_gap": as_numbers(gaps[least]),
+    }
+    return _Finding(outcome, text, numbers, tuple(groups))
+
+
+def _first(draws: Draws, count: int) -> Draws:
+    return Draws(
+        draws.means[:count], draws.draws[:, :count], draws.n[:count], draws.planned[:count], draws.clusters[:count]
+    )
+
+
+def _greater(prediction: Greater, table: Table) -> _Finding:
+    levels = table.design.levels[prediction.each] if prediction.each else (None,)
+    parts: list[tuple[str, Estimate, Estimate]] = []
+    groups: list[Where] = []
+    for level in levels:
+        shared: dict[str, object] = {str(prediction.each): level} if prediction.each else {}
+        pair = [{**prediction.left, **shared}, {**prediction.right, **shared}]
+        draws = table.means(prediction.dimension, pair)
+        groups += pair
+        if _too_few(draws):
+            return _undecided(_little(draws, pair), groups)
+        parts.append((str(level or ""), draws.difference(0, 1), draws.difference(0, 1, shared_level(len(levels)))))
+    outcome: Outcome = "undecided"
+    if all(plain.low >= prediction.by for _, plain, _ in parts):
+        outcome = "supported"
+    elif any(strict.high < prediction.by for _, _, strict in parts):
+        outcome = "contradicted"
+    said = "; ".join(f"{name + ': ' if name else ''}{_signed(plain)}" for name, plain, _ in parts)
+    numbers = {"differences": {name or "all": as_numbers(plain) for name, plain, _ in parts}, "by": prediction.by}
+    return _Finding(outcome, f"difference {said} (asked {number(prediction.by)})", numbers, tuple(groups))
+
+
+def _below(prediction: Below, table: Table) -> _Finding:
+    group: Where = dict(prediction.where)
+    draws = table.means(prediction.dimension, [group])
+    if _too_few(draws):
+        return _undecided(_little(draws, [group]), [group])
+    mean = draws.estimate(0)
+    outcome: Outcome = "undecided"
+    if mean.high < prediction.than:
+        outcome = "supported"
+    elif mean.low >= prediction.than:
+        outcome = "contradicted"
+    text = f"mean {mean} (asked below {number(prediction.than)})"
+    return _Finding(outcome, text, {"mean": as_numbers(mean), "than": prediction.than}, (group,))
+
+
+def _same_peak(prediction: SamePeak, table: Table) -> _Finding:
+    ranges = prediction.among or list(table.design.ranges)
+    peaks: dict[str, Peak] = {}
+    groups: list[Where] = []
+    for model in prediction.models:
+        own = range_groups(model, ranges)
+        draws = table.means(prediction.dimension, own)
+        groups += own
+        peak = find_peak(draws, ranges)
+        if peak is None or _too_few(draws):
+            return _undecided(_little(draws, own), groups)
+        peaks[model] = peak
+    shared = [name for name in ranges if all(name in peak.possible for peak in peaks.values())]
+    outcome: Outcome = "undecided"
+    if all(peak.decided for peak in peaks.values()) and len({peak.best for peak in peaks.values()}) == 1:
+        outcome = "supported"
+    elif not shared:
+        outcome = "contradicted"
+    text = "; ".join(
+        f"{model}: {peak.best}, not ruled out: {', '.join(peak.possible)}" for model, peak in peaks.items()
+    )
+    numbers = {"peaks": {model: peak.best for model, peak in peaks.items()}, "possible_in_all": shared}
+    return _Finding(outcome, f"largest means in {text}", numbers, tuple(groups))
+
+
+def _too_few(draws: Draws) -> bool:
+    return any(not draws.estimate(group).has_interval for group in range(len(draws.means)))
+
+
+def _little(draws: Draws, groups: Sequence[Where]) -> str:
+    thin = next(index for index in range(len(groups)) if not draws.estimate(index).has_interval)
+    name = ", ".join(str(level) for level in groups[thin].values())
+    return f"too few scored answers to decide: {name} has n={draws.n[thin]} of {draws.planned[thin]}"
+
+
+def as_numbers(estimate: Estimate) -> dict[str, Any]:
+    """An estimate as plain rounded numbers for JSON and YAML; no interval is null."""
+
+    def shown(value: float) -> float | None:
+        return None if math.isnan(value) else round(value, 4) + 0.0
+
+    return {
+        "value": shown(estimate.value),
+        "low": shown(estimate.low),
+        "high": shown(estimate.high),
+        "n": estimate.n,
+        "planned": estimate.planned,
+    }
+
+
+def _signed(estimate: Estimate) -> str:
+    return f"{number(estimate.value)} {estimate.interval_text()}"
+
+
+def _percent(share: float) -> str:
+    return "no" if share != share else f"{number(100 * share)} %"

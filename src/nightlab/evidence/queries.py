@@ -1,0 +1,134 @@
+"""The questions that report and claim templates may ask of the table: every number in a sentence is the answer to one
+of them.
+
+An unknown dimension, level, hypothesis or figure is a QueryError that names the nearest known one. Means pool over
+prompts, their categories and replicates; pooling over anything else must be declared with `over=[...]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from nightlab.evidence.design import FACTORS, QueryError, known_name
+from nightlab.evidence.markdown import Markdown, code
+from nightlab.evidence.peaks import Peak, find_peak, find_spread
+from nightlab.evidence.predict import Verdict, range_groups
+from nightlab.evidence.stats import Draws, Estimate, number
+from nightlab.evidence.table import POOLED, SCORED, STATUSES, Table
+
+
+class Queries:
+    """The vocabulary of templates over one table and its verdicts."""
+
+    def __init__(self, table: Table, verdicts: Sequence[Verdict]) -> None:
+        self._table = table
+        self._design = table.design
+        self._verdicts = {verdict.id: verdict for verdict in verdicts}
+
+    def vocabulary(self) -> dict[str, Callable[..., object]]:
+        """Every query by its name in a template."""
+        names = (
+            "mean n planned difference peak runner_up lead share spread weakest gap "
+            "verdict statement level answered judged missing"
+        )
+        return {name: getattr(self, name) for name in names.split()}
+
+    def mean(self, dimension: str, *, over: Sequence[str] = POOLED, **where: object) -> Estimate:
+        """The mean of the selected cells with its interval, n and planned."""
+        return self._table.means(dimension, [where], over).estimate(0)
+
+    def n(self, dimension: str | None = None, **where: object) -> int:
+        """How many answers are scored (in a dimension, if one is named)."""
+        if dimension is None:
+            return self._table.count(SCORED, **where)
+        scores = self._table.dimension(dimension)[self._table.mask(where)]
+        return int((scores == scores).sum())
+
+    def planned(self, **where: object) -> int:
+        """How many cells were planned."""
+        return self._table.count(**where)
+
+    def answered(self, **where: object) -> int:
+        """How many cells have an answer."""
+        return self._table.answered(**where)
+
+    def judged(self, **where: object) -> int:
+        """How many cells have an answer that counts and is judged."""
+        return self._table.count(SCORED, **where)
+
+    def missing(self, **where: object) -> int:
+        """How many planned cells do not count, for whatever reason."""
+        return self._table.count(*(status for status in STATUSES if status != SCORED), **where)
+
+    def difference(
+        self, dimension: str, left: Mapping[str, object], right: Mapping[str, object], over: Sequence[str] = POOLED
+    ) -> Estimate:
+        """The mean at `left` minus the mean at `right`, paired by prompt."""
+        return self._table.means(dimension, [left, right], over).difference(0, 1)
+
+    def peak(self, dimension: str, model: str, among: Sequence[str] | None = None) -> Markdown:
+        """The range with the largest mean in a model."""
+        return code(self._peak(dimension, model, among).best)
+
+    def runner_up(self, dimension: str, model: str, among: Sequence[str] | None = None) -> Markdown:
+        """The range with the second largest mean in a model."""
+        return code(self._peak(dimension, model, among).second)
+
+    def lead(self, dimension: str, model: str, among: Sequence[str] | None = None) -> Estimate:
+        """How far the largest mean is above the second."""
+        return self._peak(dimension, model, among).lead
+
+    def share(self, dimension: str, model: str, condition: str, among: Sequence[str] | None = None) -> str:
+        """In how many resamples of the prompts a range has the largest mean, in per cent."""
+        peak = self._peak(dimension, model, among)
+        return f"{number(100 * peak.share(known_name('range', condition, peak.ranges, self._design.name)))} %"
+
+    def spread(self, dimension: str, model: str, among: Sequence[str] | None = None) -> Estimate:
+        """The largest minus the smallest mean over the ranges of a model."""
+        return find_spread(self._ranges(dimension, model, among), 0.0).estimate
+
+    def weakest(self, dimension: str, model: str, above: str, among: Sequence[str] | None = None) -> Markdown:
+        """The range with the smallest mean."""
+        return code(self._gaps(dimension, model, above, among)[0])
+
+    def gap(self, dimension: str, model: str, above: str, among: Sequence[str] | None = None) -> Estimate:
+        """How far the weakest range is above a reference condition."""
+        return self._gaps(dimension, model, above, among)[1]
+
+    def verdict(self, hypothesis: str) -> str:
+        """The verdict on a hypothesis: supported, contradicted or undecided."""
+        return self._verdict(hypothesis).verdict
+
+    def statement(self, hypothesis: str) -> str:
+        """The statement of a hypothesis, as it was frozen."""
+        return self._verdict(hypothesis).statement
+
+    def level(self, name: str) -> Markdown:
+        """The name of a factor's level, a dimension or a hypothesis, if there is one of that name."""
+        levels = [str(level) for factor in FACTORS if factor != "replicate" for level in self._design.levels[factor]]
+        return code(known_name("level", name, [*levels, *self._table.dimensions, *self._verdicts], self._design.name))
+
+    def _verdict(self, hypothesis: str) -> Verdict:
+        return self._verdicts[known_name("hypothesis", hypothesis, self._verdicts, self._design.name)]
+
+    def _ranges(self, dimension: str, model: str, among: Sequence[str] | None) -> Draws:
+        return self._table.means(dimension, range_groups(model, among or self._design.ranges))
+
+    def _peak(self, dimension: str, model: str, among: Sequence[str] | None) -> Peak:
+        peak = find_peak(self._ranges(dimension, model, among), tuple(among or self._design.ranges))
+        if peak is None:
+            raise QueryError(f"no peak: a range of {model} has no scored answer", where=self._design.name)
+        return peak
+
+    def _gaps(self, dimension: str, model: str, above: str, among: Sequence[str] | None) -> tuple[str, Estimate]:
+        ranges = list(among or self._design.ranges)
+        draws = self._table.means(dimension, range_groups(model, [*ranges, above]))
+        gaps = [draws.difference(index, len(ranges)) for index in range(len(ranges))]
+        least = min(range(len(ranges)), key=lambda index: gaps[index].value)
+        return ranges[least], gaps[least]
+
+
+def plain(value: Any) -> Any:
+    """A query's answer for a file: text for estimates, plain values else."""
+    return str(value) if isinstance(value, Estimate | Markdown) else value

@@ -1,0 +1,63 @@
+"""The rows of an experiment folder, checked one file at a time: nothing twice, nothing about an answer that is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nightlab.errors import ConservationError
+from nightlab.files import JsonLines
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The raw rows: samples by key, the last failure of each key, judgments by key."""
+
+    samples: Mapping[str, Row]
+    failures: Mapping[str, Row]
+    judgments: Mapping[str, list[Row]]
+    failed_attempts: int
+
+    @property
+    def judgment_count(self) -> int:
+        """Rows of judgments.jsonl."""
+        return sum(len(rows) for rows in self.judgments.values())
+
+
+def read_rows(folder: Path) -> Rows:
+    """Read samples, failures and judgments. Raises ConservationError for a doubled row or an orphaned judgment."""
+    samples = _unique(JsonLines(folder / "samples.jsonl").read(), folder / "samples.jsonl", ("key",))
+    failures = list(JsonLines(folder / "failures.jsonl").read())
+    judged = _unique(
+        JsonLines(folder / "judgments.jsonl").read(), folder / "judgments.jsonl", ("key", "judge", "repeat")
+    )
+    judgments: dict[str, list[Row]] = {}
+    for row in judged.values():
+        judgments.setdefault(row["key"], []).append(row)
+    orphans = [key for key in judgments if key not in {row["key"] for row in samples.values()}]
+    if orphans:
+        raise ConservationError(
+            f"{len(orphans)} judged answers are missing from samples.jsonl, the first with key {orphans[0]}",
+            where=folder,
+            hint="a judgment without its sample means that a row was lost: restore samples.jsonl from git",
+        )
+    return Rows(
+        {row["key"]: row for row in samples.values()}, {row["key"]: row for row in failures}, judgments, len(failures)
+    )
+
+
+def _unique(rows: Iterable[Row], path: Path, fields: tuple[str, ...]) -> dict[tuple[Any, ...], Row]:
+    found: dict[tuple[Any, ...], Row] = {}
+    for number, row in enumerate(rows, 1):
+        if missing := [field for field in fields if field not in row]:
+            raise ConservationError(f"a row without `{missing[0]}`", where=f"{path}:{number}")
+        name = tuple(row[field] for field in fields)
+        if name in found:
+            said = ", ".join(f"{field} {value}" for field, value in zip(fields, name, strict=True))
+            raise ConservationError(f"a row stands twice: {said}", where=f"{path}:{number}", hint="keep one of the two")
+        found[name] = row
+    return found

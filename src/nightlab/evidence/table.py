@@ -1,0 +1,273 @@
+"""The table of an experiment: one row per planned cell, whatever became of it.
+
+Planned = scored + unjudged + missing + excluded + unproven, each with its reason; samples in = samples placed +
+unplanned samples; judgments in = judgments used + judgments of samples that do not count. Anything else is a
+ConservationError. A missing score is NaN, never 0. Pooling over a factor is declared by the caller; prompts nest in
+categories.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightlab.errors import ConservationError
+from nightlab.evidence.design import FACTORS, Design, QueryError, known_name, read_design
+from nightlab.evidence.rows import Row, Rows, read_rows
+from nightlab.evidence.stats import RESAMPLES, Draws, Floats, bootstrap
+from nightlab.experiments.cells import Cell
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Mask = NDArray[np.bool_]
+Where = Mapping[str, object]
+
+SCORED, UNJUDGED, MISSING, EXCLUDED, UNPROVEN = "scored", "unjudged", "missing", "excluded", "unproven"
+STATUSES = (SCORED, UNJUDGED, MISSING, EXCLUDED, UNPROVEN)
+POOLED = ("prompt", "category", "replicate")
+"""The pooling every mean declares: over prompts (resampled as clusters), their categories, and replicates."""
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of one planned cell: its status, the reason where it does not count, its sample, its mean scores."""
+
+    status: str
+    reason: str
+    sample: Row | None
+    judgments: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Planned cells with their fates and scores (`scores[row, dimension]`, NaN where there is none)."""
+
+    design: Design
+    cells: tuple[Cell, ...]
+    fates: tuple[Fate, ...]
+    dimensions: tuple[str, ...]
+    scores: Floats
+    unplanned: tuple[Row, ...]
+    rows: Rows
+    proven: bool
+    resamples: int = RESAMPLES
+
+    @classmethod
+    def from_experiment(
+        cls,
+        folder: Path,
+        design: Design | None = None,
+        *,
+        servers: Sequence[Mapping[str, Any]] | None = None,
+        resamples: int = RESAMPLES,
+    ) -> Table:
+        """Join plan, samples, failures and judgments by cell key. Raises ConservationError.
+
+        `servers` are server manifests: an answer counts only if the canary of its server passed. None skips that check,
+        and then no claim may be made from the table.
+        """
+        plan = design or read_design(folder)
+        rows = read_rows(folder)
+        passed = None if servers is None else {str(server["id"]) for server in servers if canary_passed(server)}
+        fates = tuple(_fate(cell, plan, rows, passed) for cell in plan.cells)
+        dimensions = _dimensions(rows)
+        planned = {cell.key for cell in plan.cells}
+        unplanned = tuple(row for key, row in rows.samples.items() if key not in planned)
+        table = cls(
+            plan, plan.cells, fates, dimensions, _scores(fates, dimensions), unplanned, rows, passed is not None
+        )
+        table._conserve()
+        return replace(table, resamples=resamples)
+
+    @cached_property
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Each factor as an array over the rows."""
+        return {field: np.array([getattr(cell, field) for cell in self.cells], dtype=object) for field in FACTORS}
+
+    @cached_property
+    def prompt_codes(self) -> NDArray[np.int64]:
+        """The prompt of each row as an integer, in the order of the plan."""
+        codes = {name: code for code, name in enumerate(self.design.levels["prompt"])}
+        return np.array([codes[cell.prompt] for cell in self.cells], dtype=np.int64)
+
+    @cached_property
+    def df(self) -> pd.DataFrame:
+        """The table as a data frame: factors, status, reason, and a column per dimension."""
+        import pandas as pd
+
+        frame = pd.DataFrame({"key": [cell.key for cell in self.cells], **self.columns})
+        frame["status"] = [fate.status for fate in self.fates]
+        frame["reason"] = [fate.reason for fate in self.fates]
+        for index, name in enumerate(self.dimensions):
+            frame[name] = self.scores[:, index]
+        return frame
+
+    def dimension(self, name: str) -> Floats:
+        """The scores of one dimension over the rows; an unknown name raises QueryError."""
+        known_name("dimension", name, self.dimensions, self.design.name)
+        return self.scores[:, self.dimensions.index(name)]
+
+    def mask(self, where: Where) -> Mask:
+        """Which rows have the given levels; an unknown factor or level raises QueryError naming the nearest."""
+        mask = np.ones(len(self.cells), dtype=bool)
+        for factor, level in where.items():
+            self.design.check(factor, level)
+            mask &= self.columns[factor] == level
+        return mask
+
+    def where(self, **levels: object) -> Table:
+        """The rows with the given levels, as a table."""
+        return self._take(self.mask(levels))
+
+    def by(self, *factors: str, over: Sequence[str] = POOLED) -> dict[tuple[Any, ...], Table]:
+        """Split by factors; every other factor that varies within a group must be declared in `over`."""
+        for factor in factors:
+            known_name("factor", factor, FACTORS, self.design.name)
+        names = [tuple(getattr(cell, factor) for factor in factors) for cell in self.cells]
+        groups = {
+            name: self._take(np.fromiter((own == name for own in names), bool, len(names)))
+            for name in dict.fromkeys(names)
+        }
+        for name, group in groups.items():
+            group.require_pooling(dict(zip(factors, name, strict=True)), over)
+        if sum(len(group.cells) for group in groups.values()) != len(self.cells):
+            raise ConservationError("the groups do not add up to the table", where=self.design.name)
+        return groups
+
+    def require_pooling(self, where: Where, over: Sequence[str] = POOLED) -> None:
+        """Refuse a selection that mixes levels of a factor which `over` does not declare."""
+        mask = self.mask(where)
+        for factor in ("model", "condition", "category", "prompt", "replicate"):
+            found = list(dict.fromkeys(self.columns[factor][mask]))
+            if factor not in over and len(found) > 1 and not (factor == "category" and "prompt" in where):
+                shown = ", ".join(str(level) for level in found[:4])
+                raise QueryError(
+                    f"this pools over {factor} ({shown}) without saying so",
+                    where=self.design.name,
+                    hint=f"name one {factor}, or declare over=[..., {factor!r}]",
+                )
+
+    def means(self, dimension: str, groups: Sequence[Where], over: Sequence[str] = POOLED) -> Draws:
+        """The means of several groups of cells with their joint bootstrap over prompts; n of planned for each."""
+        for where in groups:
+            self.require_pooling(where, over)
+        masks = np.array([self.mask(where) for where in groups]).reshape(len(groups), len(self.cells))
+        return bootstrap(
+            self.dimension(dimension), self.prompt_codes, masks, resamples=self.resamples, seed=self.design.seed
+        )
+
+    def count(self, *statuses: str, **levels: object) -> int:
+        """How many planned cells of the given levels have one of the statuses (all of them when none is named)."""
+        mask = self.mask(levels)
+        return sum(
+            1
+            for fate, inside in zip(self.fates, mask, strict=True)
+            if inside and (not statuses or fate.status in statuses)
+        )
+
+    def answered(self, **levels: object) -> int:
+        """How many planned cells have an answer, counted or not."""
+        return self.count(SCORED, UNJUDGED, EXCLUDED, UNPROVEN, **levels)
+
+    def reasons(self, *statuses: str, **levels: object) -> dict[str, int]:
+        """Why cells of the given statuses do not count, with how many, the most frequent first."""
+        mask = self.mask(levels)
+        found = Counter(
+            fate.reason for fate, inside in zip(self.fates, mask, strict=True) if inside and fate.status in statuses
+        )
+        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+    def not_available(self, dimension: str) -> int:
+        """How many judged answers have no score in a dimension because the judge gave none."""
+        judged = np.array([fate.status == SCORED for fate in self.fates], dtype=bool)
+        return int((judged & np.isnan(self.dimension(dimension))).sum())
+
+    def _take(self, mask: Mask) -> Table:
+        keep = np.flatnonzero(mask)
+        cells = tuple(self.cells[index] for index in keep)
+        fates = tuple(self.fates[index] for index in keep)
+        return replace(self, cells=cells, fates=fates, scores=self.scores[keep])
+
+    def _conserve(self) -> None:
+        """Rows in = rows out + rows explained, counted independently of the join."""
+        placed = sum(1 for fate in self.fates if fate.sample is not None)
+        used = sum(len(fate.judgments) for fate in self.fates)
+        elsewhere = sum(len(self.rows.judgments.get(row["key"], ())) for row in self.unplanned)
+        scores = int((~np.isnan(self.scores)).sum())
+        given = sum(
+            1
+            for fate in self.fates
+            if fate.status == SCORED
+            for name in self.dimensions
+            if _mean(fate, name) is not None
+        )
+        checks = (
+            ("planned cells", len(self.design.cells), sum(self.count(status) for status in STATUSES)),
+            ("samples", len(self.rows.samples), placed + len(self.unplanned)),
+            ("judgments", self.rows.judgment_count, used + elsewhere),
+            ("scores", given, scores),
+        )
+        for what, rows_in, rows_out in checks:
+            if rows_in != rows_out:
+                raise ConservationError(f"{what}: {rows_in} in, {rows_out} out and explained", where=self.design.name)
+
+
+def canary_passed(server: Mapping[str, Any]) -> bool:
+    """Whether a server manifest records a passed canary."""
+    canary = server.get("canary")
+    return isinstance(canary, Mapping) and canary.get("passed") is True
+
+
+def _fate(cell: Cell, design: Design, rows: Rows, passed: set[str] | None) -> Fate:
+    sample = rows.samples.get(cell.key)
+    if sample is None:
+        failure = rows.failures.get(cell.key)
+        return Fate(MISSING, str(failure["class"]) if failure else "never asked", None)
+    _same_labels(cell, sample, design)
+    judgments = tuple(rows.judgments.get(cell.key, ()))
+    if passed is not None and str(sample.get("server")) not in passed:
+        return Fate(UNPROVEN, "no passed canary for its server", sample, judgments)
+    for rule in design.config.exclude:
+        if rule.matches({**sample, "category": cell.category}):
+            given = ", ".join(f"{name} = {value}" for name, value in rule.model_dump(exclude_none=True).items())
+            return Fate(EXCLUDED, f"excluded by plan: {given}", sample, judgments)
+    return Fate(SCORED, "", sample, judgments) if judgments else Fate(UNJUDGED, "not judged", sample)
+
+
+def _same_labels(cell: Cell, sample: Row, design: Design) -> None:
+    for field in ("model", "condition", "prompt", "replicate"):
+        if sample.get(field) != getattr(cell, field):
+            raise ConservationError(
+                f"sample {cell.key} says {field} {sample.get(field)!r}, the plan says {getattr(cell, field)!r}",
+                where=design.name,
+                hint="a label was changed after the answer: restore samples.jsonl from git",
+            )
+
+
+def _dimensions(rows: Rows) -> tuple[str, ...]:
+    judged = (name for found in rows.judgments.values() for row in found for name in row.get("scores", {}))
+    return tuple(dict.fromkeys(judged))
+
+
+def _scores(fates: Sequence[Fate], dimensions: Sequence[str]) -> Floats:
+    """Mean score per cell and dimension over judges and repeats that gave one; only cells that count have scores."""
+    scores = np.full((len(fates), len(dimensions)), np.nan)
+    for row, fate in enumerate(fates):
+        if fate.status == SCORED:
+            for column, name in enumerate(dimensions):
+                value = _mean(fate, name)
+                scores[row, column] = np.nan if value is None else value
+    return scores
+
+
+def _mean(fate: Fate, dimension: str) -> float | None:
+    given = [row["scores"][dimension] for row in fate.judgments if row["scores"].get(dimension) is not None]
+    return sum(given) / len(given) if given else None
