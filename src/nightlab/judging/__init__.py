@@ -1,0 +1,1 @@
+"""Blind, audited scoring of samples by a rubric."""

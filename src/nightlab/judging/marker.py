@@ -1,0 +1,53 @@
+"""The embedded judge: it counts the rubric's published markers. Deterministic, free, and it cannot read; its notes say
+so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nightlab.errors import RubricError
+from nightlab.judging.judge import Estimate, Scored, Verdict
+from nightlab.judging.packet import Packet
+from nightlab.judging.rubric import Dimension, Rubric
+
+METHOD = "published markers, deterministic"
+
+
+class MarkerJudge:
+    """Scores each dimension by its markers: the points of those that occur in the answer, clipped to the range."""
+
+    name = "markers"
+    batch = 256
+
+    def __init__(self, rubric: Rubric) -> None:
+        without = [name for name, dimension in rubric.dimensions.items() if not dimension.markers]
+        if without:
+            hint = "give it `markers`, or let a judge that reads score this rubric"
+            raise RubricError(f"the dimension {without[0]} has no markers to judge by", where=rubric.path, hint=hint)
+
+    def estimate(self, packets: Sequence[Packet], rubric: Rubric) -> Estimate:
+        """Nothing."""
+        return Estimate()
+
+    async def score(self, packets: Sequence[Packet], rubric: Rubric, *, repeat: int) -> Scored:
+        """Score packets; an empty answer gets no score. A repeat scores the same."""
+        return Scored({packet.id: verdict(packet.text, rubric) for packet in packets})
+
+
+def verdict(text: str, rubric: Rubric) -> Verdict:
+    """The scores of a text, with the markers that were found in it."""
+    if not text.strip():
+        return Verdict(dict.fromkeys(rubric.dimensions), {"method": METHOD, "empty": True})
+    hits = {name: _hits(text, dimension) for name, dimension in rubric.dimensions.items()}
+    scores = {name: _score(rubric.dimensions[name], found) for name, found in hits.items()}
+    return Verdict(scores, {"method": METHOD, "markers": {name: found for name, found in hits.items() if found}})
+
+
+def _hits(text: str, dimension: Dimension) -> list[int]:
+    return [number for number, marker in enumerate(dimension.markers) if marker.regex.search(text)]
+
+
+def _score(dimension: Dimension, found: list[int]) -> float:
+    low, high = dimension.range
+    return min(high, max(low, sum(dimension.markers[number].points for number in found)))
