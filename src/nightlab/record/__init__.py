@@ -1,0 +1,1 @@
+"""The documents people read and answer, and the git history."""
