@@ -27,7 +27,7 @@ find_python() {
       return
     fi
   done
-  stop "nightlab needs Python 3.11 or newer; ${PYTHON:-python3} is $("${PYTHON:-python3}" --version 2>&1 || true)." \
+  stop "nightlab needs Python 3.11 or newer; ${PYTHON:-python3} is $("${PYTHON:-python3}" --version 2>/dev/null || echo "not there")." \
     "Install one, or name it: make demo PYTHON=/path/to/python3.12"
 }
 
