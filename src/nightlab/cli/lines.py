@@ -9,8 +9,22 @@ from typing import Any
 
 from nightlab.morning.text import clean
 
-FIRST = ("ok", "experiment", "model", "server", "tool", "name", "what", "why", "cause", "reason", "state", "text")
-HIDDEN = frozenset(["v", "t", "kind", "key", "call_id", "id_of_call", "pid", "sha256", "versions", "config"])
+FIRST = (
+    "ok",
+    "experiment",
+    "model",
+    "server",
+    "tool",
+    "name",
+    "what",
+    "why",
+    "cause",
+    "reason",
+    "state",
+    "said",
+    "text",
+)
+HIDDEN = frozenset(["v", "t", "kind", "key", "call", "pid", "sha256", "versions", "config", "trace", "watch", "tokens"])
 FIELD, LINE = 120, 320
 
 

@@ -53,7 +53,7 @@ class Picture:
             self.last = [*self.last[-7:], event_line(event)]
 
     def _sweep(self, event: Mapping[str, Any]) -> None:
-        name = clean(event.get("model") or event.get("experiment") or "sweep", 24)
+        name = clean(_share(event), 24)
         done, failed, total = self.sweeps.get(name, (0, 0, 0))
         total = int(_number(event.get("planned") or event.get("total") or total))
         done = int(_number(event.get("answered") if event.get("answered") is not None else event.get("done") or done))
@@ -133,12 +133,20 @@ def _name(event: Mapping[str, Any]) -> str:
     return clean(event.get("model") or event.get("server") or event.get("name") or "server", 24)
 
 
+def _share(event: Mapping[str, Any]) -> str:
+    models = event.get("models") or event.get("model")
+    return (
+        ", ".join(map(str, models)) if isinstance(models, list) else str(models or event.get("experiment") or "sweep")
+    )
+
+
 def _call(event: Mapping[str, Any]) -> str:
-    return str(event.get("call_id") or event.get("tool") or event.get("for") or "wait")
+    return str(event.get("call") or event.get("tool") or "wait")
 
 
 def _work(event: Mapping[str, Any]) -> str:
-    return clean(event.get("tool") or event.get("name") or f"waiting for {event.get('for') or event.get('what')}", 48)
+    handles = event.get("handles")
+    return clean(event.get("tool") or f"waiting for {', '.join(handles) if isinstance(handles, list) else 'work'}", 60)
 
 
 def _number(value: object) -> float:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from nightlab.errors import UsageError, nearest
 from nightlab.lab import Lab
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,3 +52,15 @@ def columns() -> int:
 def is_live() -> bool:
     """Whether a moving display may be drawn: a terminal that can, and nobody asked for plain text."""
     return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def known_night(lab: Lab, name: str | None) -> str | None:
+    """The night that was asked for, else the newest. Raises UsageError naming the nearest."""
+    if name is None:
+        return lab.latest_night()
+    names = lab.night_names()
+    if name in names:
+        return name
+    close = nearest(name, names)
+    hint = f"did you mean {close}?" if close else f"known: {', '.join(names[-5:]) or 'none yet'}"
+    raise UsageError(f"no night {name!r}", where=lab.nights, hint=hint)

@@ -76,12 +76,12 @@ def survey(target: Path, *, git: bool = False) -> Survey:
         raise UsageError("not a folder", where=root)
     _outside_labs(root)
     is_new = not root.exists() or not any(root.iterdir())
-    is_repository = (root / ".git").exists()
+    is_repository = (root / ".git").exists() or (not git and _in_repository(root))
     if not (is_new or is_repository or git):
         hint = f"`nightlab init {target} --git` makes it one"
         raise LabError("this folder has files and is no git repository", where=root, hint=hint)
     _writable(root)
-    check_identity(root if is_repository else Path("/"))
+    check_identity(_nearest(root) if is_repository else Path("/"))
     missing, kept = {}, []
     for name, text in lab_files().items():
         if (root / name).exists() or (root / name).is_symlink():
@@ -198,9 +198,22 @@ def _outside_labs(root: Path) -> None:
 
 def _writable(root: Path) -> None:
     """Raise StorageError where the nearest existing folder takes no files."""
-    place = next(p for p in (root, *root.parents) if p.exists())
+    place = _nearest(root)
     if not os.access(place, os.W_OK | os.X_OK):
         raise StorageError("cannot write: permission denied", where=place, hint="choose a folder you can write to")
+
+
+def _nearest(root: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    return next(place for place in (root, *root.parents) if place.exists())
+
+
+def _in_repository(root: Path) -> bool:
+    """Whether a folder, existing or not, stands in the work tree of a repository that does not ignore it."""
+    place = _nearest(root)
+    return _run(place, "rev-parse", "--show-toplevel").returncode == 0 and bool(
+        _run(place, "check-ignore", "--quiet", str(root)).returncode
+    )
 
 
 def _restore(root: Path, before: Mapping[str, bytes | None]) -> None:

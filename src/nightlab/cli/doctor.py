@@ -1,0 +1,157 @@
+"""`nightlab doctor`: each thing a night needs, whether it is there, and the command that fixes it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from nightlab.cli.session import Session, json_option, print_json
+from nightlab.lab import KINDS, Lab, look_up_all
+
+EXTRAS = {
+    "local": ("torch", "transformers", "peft", "tokenizers", "safetensors"),
+    "gpu": ("vllm",),
+    "postgres": ("psycopg",),
+    "notify": ("apprise",),
+}
+LEAST_FREE_GB = 2.0
+SHARED = ("nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "9p")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    word: Literal["ok", "warn", "fix"]
+    what: str
+    command: str = ""
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def doctor(session: Session, as_json: bool) -> None:
+    """Check what a night needs; exit 4 where something has to be fixed first."""
+    checks = list(_checks(session.lab()))
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    else:
+        for check in checks:
+            click.echo(f"{check.word:<5} {check.what}" + (f"\n      {check.command}" if check.command else ""))
+    if any(check.word == "fix" for check in checks):
+        raise SystemExit(4)
+
+
+def _checks(lab: Lab) -> Iterator[Check]:
+    yield from _git(lab)
+    yield from _brain(lab)
+    yield from _packages(lab)
+    yield _disk(lab.root)
+    yield _file_system(lab.root)
+    yield from _practice()
+    yield from _layers(lab)
+
+
+def _git(lab: Lab) -> Iterator[Check]:
+    from nightlab import founding
+    from nightlab.errors import NightlabError
+
+    if shutil.which("git") is None:
+        yield Check("fix", "git is not installed, and a lab is a git repository", "install git")
+        return
+    try:
+        founding.git(lab.root, "rev-parse", "--show-toplevel")
+        yield Check("ok", founding.git(lab.root, "version"))
+    except NightlabError:
+        yield Check("fix", "the lab is no git repository", f"git -C {lab.root} init")
+    try:
+        founding.check_identity(lab.root)
+        yield Check("ok", "git knows who you are")
+    except NightlabError as error:
+        yield Check("fix", error.what, error.hint or "")
+
+
+def _brain(lab: Lab) -> Iterator[Check]:
+    if lab.config.brain == "playbook":
+        yield Check("ok", "brain: playbook, which needs no key")
+    elif os.environ.get("ANTHROPIC_API_KEY"):
+        yield Check("fix", "the brain claude is not part of this version", 'brain = "playbook" in pyproject.toml')
+    else:
+        yield Check("fix", "brain: claude, and ANTHROPIC_API_KEY is not set", "export ANTHROPIC_API_KEY=...")
+
+
+def _packages(lab: Lab) -> Iterator[Check]:
+    for extra, packages in EXTRAS.items():
+        missing = [name for name in packages if importlib.util.find_spec(name) is None]
+        needed = extra == "local" and lab.config.engine == "embedded"
+        if not missing:
+            version = importlib.metadata.version(packages[0])
+            yield Check("ok", f"packages of nightlab[{extra}]: {packages[0]} {version}")
+        elif needed:
+            text = f"engine: embedded needs {', '.join(missing)}"
+            yield Check("fix", text, f'pip install "nightlab[{extra}]"')
+        else:
+            yield Check("ok", f"packages of nightlab[{extra}] are not installed; this lab does not need them")
+
+
+def _disk(root: Path) -> Check:
+    free = shutil.disk_usage(root).free / 1e9
+    if os.statvfs(root).f_flag & os.ST_RDONLY:
+        return Check("fix", "the file system of the lab is read-only", "choose a folder you can write to")
+    if free < LEAST_FREE_GB:
+        return Check("warn", f"only {free:.1f} GB are free", "free some space before a long night")
+    return Check("ok", f"{free:.0f} GB are free")
+
+
+def _file_system(root: Path) -> Check:
+    """Locks and SQLite are not safe on file systems that several hosts share."""
+    kind = file_system(root, Path("/proc/self/mounts").read_text("utf-8")) if Path("/proc").is_dir() else "unknown"
+    if kind in SHARED:
+        text = f".nightlab is on {kind}: its lock and its checkpoints may not be safe from other hosts"
+        return Check("warn", text, "run nights of one lab on one host only")
+    return Check("ok", f".nightlab is on {kind}")
+
+
+def file_system(folder: Path, mounts: str) -> str:
+    """The type of the file system that a folder is on, from the text of /proc/self/mounts."""
+    best, kind = -1, "unknown"
+    for line in mounts.splitlines():
+        point, name = line.split()[1:3]
+        place = Path(point.replace("\\040", " "))
+        if folder.resolve().is_relative_to(place) and len(place.parts) >= best:
+            best, kind = len(place.parts), name
+    return kind
+
+
+def _practice() -> Iterator[Check]:
+    from nightlab.practice import NAMES, adapter_dir, model_dir
+
+    folders = [folder for name in NAMES for folder in (model_dir(name), adapter_dir(name))]
+    missing = [folder.name for folder in folders if not list(folder.glob("*.safetensors"))]
+    if missing:
+        yield Check("fix", f"the practice set lacks {', '.join(missing)}", "install nightlab again")
+    else:
+        yield Check("ok", f"practice set: {', '.join(NAMES)}, each with its adapter")
+
+
+def _layers(lab: Lab) -> Iterator[Check]:
+    """What the lab has instead of shipped files: upgrades do not reach those."""
+    from nightlab.files import sha256_file
+    from nightlab.lab import shipped
+
+    for kind in KINDS[:3]:
+        own = [name for name, found in look_up_all(lab, kind, "**/*").items() if found.origin == "lab"]
+        theirs = [name for name in own if (shipped(kind) / name).is_file()]
+        changed = [n for n in theirs if sha256_file(lab.root / kind / n) != sha256_file(shipped(kind) / n)]
+        added = len(own) - len(theirs)
+        if changed or added:
+            named = f": {', '.join(changed[:5])}" if changed else ""
+            yield Check("ok", f"{kind}/: {len(changed)} differ from the shipped ones{named}; {added} of the lab's own")

@@ -1,0 +1,20 @@
+"""`nightlab reproduce`: an experiment's tables and figures again, from its rows alone."""
+
+from __future__ import annotations
+
+import click
+
+from nightlab.cli.session import Session
+
+
+@click.command()
+@click.argument("experiment")
+@click.pass_obj
+def reproduce(session: Session, experiment: str) -> None:
+    """Rebuild every table and figure of EXPERIMENT from its rows: no model, no GPU."""
+    from nightlab.evidence import rebuild
+
+    lab = session.lab()
+    folder = lab.experiment(experiment)
+    rebuild(folder)
+    click.echo(f"Rebuilt the tables and figures of {lab.relative(folder)}")

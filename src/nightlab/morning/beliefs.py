@@ -1,0 +1,67 @@
+"""What is believed now, and what comes next: the claims of the experiments a night touched, and the open queue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nightlab.errors import NightlabError, UsageError
+from nightlab.files import read_yaml
+from nightlab.lab import Lab
+from nightlab.morning.text import clean
+
+OPEN = ("open", "partial")
+
+
+@dataclass(frozen=True)
+class Belief:
+    """A claim that an experiment's rows support or contradict."""
+
+    id: str
+    experiment: str
+    verdict: str
+    text: str
+    value: str
+
+
+def believed(lab: Lab, experiments: Sequence[str]) -> list[Belief]:
+    """The claims of these experiments, in the order of their files."""
+    found = []
+    for name in experiments:
+        path = lab.experiments / name / "claims.yaml"
+        if path.is_file():
+            found += [_belief(name, row) for row in claim_rows(path)]
+    return found
+
+
+def claim_rows(path: Path) -> list[dict[str, Any]]:
+    """The claims of a claims.yaml. Raises UsageError where it holds something else."""
+    data = read_yaml(path, UsageError)
+    rows = data.get("claims") if isinstance(data, dict) else data
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and "id" in row for row in rows):
+        raise UsageError("no list of claims", where=path)
+    return rows
+
+
+def to_do(lab: Lab) -> list[str]:
+    """The open entries of the experiment queue."""
+    from nightlab.record.state import ResearchState
+
+    try:
+        queue = ResearchState(lab.state_file).queue()
+    except NightlabError as error:
+        return [f"the queue cannot be read: {clean(error.what, 100)}"]
+    return [clean(f"{item.experiment} {item.text}", 160) for item in queue if item.status in OPEN]
+
+
+def _belief(experiment: str, row: dict[str, Any]) -> Belief:
+    text = row.get("sentence") or row.get("statement") or row.get("text") or ""
+    return Belief(
+        clean(row["id"], 16),
+        experiment,
+        clean(row.get("verdict", ""), 24),
+        clean(text, 300),
+        clean(row.get("value", ""), 160),
+    )

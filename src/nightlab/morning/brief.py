@@ -1,0 +1,165 @@
+"""The brief: one screen that says what happened in the night and what it needs, written by code, after a crash too.
+
+Sections in a fixed order: Needs you, Found, Failed, Spent, Next. Text that a model wrote stands in bounded slots.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nightlab.files import write_atomic
+from nightlab.lab import Lab
+from nightlab.morning.beliefs import Belief, believed, to_do
+from nightlab.morning.inbox import Question, open_questions
+from nightlab.morning.layout import Item, Section, laid_out
+from nightlab.morning.night import Story, Trouble, counts, spent, story, when
+from nightlab.morning.text import clean, duration
+
+FENCE = "```"
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What a person needs to know of a night; `data` is its JSON form."""
+
+    lab: str
+    night: str | None
+    state: str
+    since: str
+    reason: str
+    doing: str
+    seconds: float
+    usd: float
+    usd_limit: float | None
+    gpu_hours: float
+    servers: int
+    commits: int
+    cells: tuple[str, ...]
+    questions: tuple[Question, ...]
+    beliefs: tuple[Belief, ...]
+    corrections: tuple[str, ...]
+    troubles: tuple[Trouble, ...]
+    next: tuple[str, ...]
+
+    def data(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    def text(self, columns: int = 60) -> str:
+        """At most 25 lines, none wider than the columns or 60."""
+        if self.night is None:
+            return laid_out([f"{self.lab} · no night yet"], [self._needs(), self._next()], columns)
+        return laid_out(self._head(), [*self._sections(), self._next()], columns)
+
+    def _head(self) -> list[str]:
+        end = f"{self.state} {'since ' if self.state in ('running', 'waiting', 'dead') else ''}{when(self.since)}"
+        reason = f": {self.reason or self.doing}" if self.reason or self.doing else ""
+        return [f"{self.lab} · night {self.night}", clean(end + reason, 110)]
+
+    def _sections(self) -> list[Section]:
+        found = [Item(b.id, f"{b.verdict}: {b.text}" if b.verdict else b.text) for b in self.beliefs]
+        failed = [_failed(trouble) for trouble in self.troubles]
+        mended = [Item("", f"corrected: {text}") for text in self.corrections]
+        return [
+            self._needs(),
+            Section("Found", tuple(found), "nightlab report", "nothing that is claimed"),
+            Section("Failed", (*failed, *mended), "nightlab tail", "nothing"),
+            Section("Spent", (Item("", self._spent()),), "nightlab status", ""),
+        ]
+
+    def _needs(self) -> Section:
+        items = tuple(_asked(question) for question in self.questions)
+        return Section("Needs you", items, "nightlab inbox", "nothing")
+
+    def _next(self) -> Section:
+        again = ("nightlab run goes on with this night",) if self.state == "dead" else ()
+        return Section(
+            "Next", tuple(Item("", t) for t in (*again, *self.next)), "RESEARCH_STATE.md", "the queue is empty"
+        )
+
+    def _spent(self) -> str:
+        limit = f" of ${self.usd_limit:g}" if self.usd_limit is not None else ""
+        gpu = f" · {self.gpu_hours:.1f} GPU h" if self.gpu_hours else ""
+        servers = f"{self.servers} server{'s' * (self.servers != 1)} running"
+        told = [duration(self.seconds), f"${self.usd:.2f}{limit}{gpu}", *self.cells, servers]
+        return " · ".join(told)
+
+
+def brief_of(lab: Lab, night: str | None = None) -> Brief:
+    """The brief of a night (default: the newest), from files alone."""
+    night = night or lab.latest_night()
+    told = story(lab, night) if night else Story("")
+    state, since, doing = _state(lab, night, told)
+    paid = spent(lab, night).spent() if night else None
+    usd_limit = told.limits.get("usd", lab.config.budget_usd)
+    return Brief(
+        lab=clean(lab.root.name, 40),
+        night=night,
+        state=state,
+        since=since,
+        reason=told.reason,
+        doing=doing,
+        seconds=round(told.seconds(), 1),
+        usd=paid.usd if paid else 0.0,
+        usd_limit=usd_limit,
+        gpu_hours=paid.gpu_seconds / 3600 if paid else 0.0,
+        servers=_running_servers(lab),
+        commits=told.commits,
+        cells=tuple(_cells(lab, name) for name in told.experiments),
+        questions=tuple(open_questions(lab)),
+        beliefs=tuple(believed(lab, told.experiments)),
+        corrections=tuple(told.corrections),
+        troubles=tuple(told.troubles.values()),
+        next=tuple(to_do(lab)),
+    )
+
+
+def write_brief(lab: Lab) -> Path:
+    """Write state/brief.md, as plain text that nothing in it can escape from."""
+    text = brief_of(lab).text().replace(FENCE, "'''")
+    write_atomic(lab.brief, f"# Brief\n\n{FENCE}text\n{text}\n{FENCE}\n")
+    return lab.brief
+
+
+def _state(lab: Lab, night: str | None, told: Story) -> tuple[str, str, str]:
+    """The night's state word, since when, and what it does."""
+    if night is None:
+        return "", "", ""
+    if told.ended:
+        return told.state, told.ended, ""
+    from nightlab.night.state import night_state
+
+    now = night_state(lab, night)
+    return now.state, str(now.since or told.last), clean(now.doing, 80)
+
+
+def _running_servers(lab: Lab) -> int:
+    if not lab.servers.is_dir():
+        return 0
+    from nightlab.servers.server import list_servers
+
+    return sum(manifest.state in ("starting", "ready") for manifest in list_servers(lab))
+
+
+def _cells(lab: Lab, experiment: str) -> str:
+    """The answered and judged cells of an experiment against the planned ones."""
+    from nightlab.experiments.lock import read_lock
+
+    answered, judged = counts(lab, experiment)
+    lock = read_lock(lab.experiments / experiment)
+    planned = lock.document["cells"]["count"] if lock else None
+    short = "_".join(experiment.split("_")[:2])
+    return f"{short}: {answered}{f'/{planned}' if planned is not None else ''} samples, {judged} judged"
+
+
+def _asked(question: Question) -> Item:
+    default = (f"went on with: {question.went_on_with}",) if question.went_on_with else ()
+    return Item(question.id, question.text, (*default, f'nightlab reply {question.id} "..."'))
+
+
+def _failed(trouble: Trouble) -> Item:
+    times = f" (×{trouble.times})" if trouble.times > 1 else ""
+    place = f"{trouble.where}: " if trouble.where else ""
+    return Item("", f"{place}{trouble.what}{times}" + (f" - {trouble.mended}" if trouble.mended else ""))

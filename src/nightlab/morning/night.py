@@ -1,0 +1,134 @@
+"""One night as its events tell it: what failed, what was mended, what was not done, when it ended.
+
+A fold over events.jsonl and the ledger; it works on a night that still runs, or that was cut off.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from nightlab.budget import Budget, Limits
+from nightlab.events import EventLog
+from nightlab.files import JsonLines
+from nightlab.lab import Lab
+from nightlab.morning.text import clean
+
+TROUBLE = frozenset(["server_failed", "degradation", "error", "budget_warning"])
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that went wrong, how often, and whether the night got over it."""
+
+    what: str
+    where: str = ""
+    times: int = 1
+    mended: str = ""
+
+
+@dataclass
+class Story:
+    """What the events of a night tell so far."""
+
+    night: str
+    started: str = ""
+    last: str = ""
+    ended: str = ""
+    state: str = ""
+    reason: str = ""
+    experiments: list[str] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+    troubles: dict[tuple[str, str], Trouble] = field(default_factory=dict)
+    corrections: list[str] = field(default_factory=list)
+    commits: int = 0
+    limits: dict[str, Any] = field(default_factory=dict)
+
+    def see(self, event: dict[str, Any]) -> None:
+        """Take in one event."""
+        kind, self.last = str(event["kind"]), str(event.get("t", self.last))
+        self.started = self.started or self.last
+        name = event.get("experiment")
+        if isinstance(name, str) and name not in self.experiments:
+            self.experiments.append(name)
+        if kind in TROUBLE or (kind == "tool_finished" and event.get("ok") is False):
+            self._trouble(kind, event)
+        elif kind == "server_ready":
+            self._mend(str(event.get("model", "")))
+        elif kind == "correction":
+            self.corrections.append(_sentence(event))
+        elif kind == "commit":
+            self.commits += 1
+        elif kind in ("night_started", "night_resumed"):
+            self.ended = self.state = self.reason = ""
+            self.limits = event["limits"] if isinstance(event.get("limits"), dict) else self.limits
+        elif kind == "night_ended":
+            self.ended, self.state = self.last, str(event.get("state", "finished"))
+            self.reason = clean(event.get("why", ""), 160)
+
+    def seconds(self) -> float:
+        """From the first event to the last, or to now while the night is not over."""
+        start, end = _epoch(self.started), _epoch(self.ended) or time.time()
+        return max(0.0, end - start) if start else 0.0
+
+    def _trouble(self, kind: str, event: dict[str, Any]) -> None:
+        what = _sentence(event) or kind.replace("_", " ")
+        where = clean(event.get("model") or event.get("where") or event.get("tool") or "", 40)
+        before = self.troubles.get((what, where))
+        self.troubles[(what, where)] = Trouble(what, where, before.times + 1 if before else 1)
+
+    def _mend(self, model: str) -> None:
+        """A server that is ready has got over its failed starts."""
+        for key, trouble in self.troubles.items():
+            if model and trouble.where == model and not trouble.mended:
+                self.troubles[key] = Trouble(trouble.what, trouble.where, trouble.times, "then it started")
+
+
+def story(lab: Lab, night: str) -> Story:
+    """Fold a night's events."""
+    told = Story(night)
+    for event in EventLog(lab.night(night)).read():
+        told.see(event)
+    return told
+
+
+def spent(lab: Lab, night: str) -> Budget:
+    """The ledger of a night, to read."""
+    return Budget(lab.night(night) / "ledger.jsonl", Limits())
+
+
+def counts(lab: Lab, experiment: str) -> tuple[int, int]:
+    """The answered and the judged cells of an experiment."""
+    folder = lab.experiments / experiment
+    return _keys(folder / "samples.jsonl"), _keys(folder / "judgments.jsonl")
+
+
+def when(stamp: str, form: str = "%H:%M") -> str:
+    """The local time of a stamp, or `?`."""
+    at = _epoch(stamp)
+    return datetime.fromtimestamp(at).astimezone().strftime(form) if at else "?"
+
+
+def _keys(path: Any) -> int:
+    return len({row.get("key") for row in JsonLines(path).read()})
+
+
+def _epoch(stamp: str) -> float:
+    try:
+        return datetime.fromisoformat(stamp).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _sentence(event: dict[str, Any]) -> str:
+    """What an event says went wrong: its words, in the order that people ask."""
+    return clean(": ".join(_words(event)), 160)
+
+
+def _words(event: dict[str, Any]) -> Iterator[str]:
+    what = event.get("what") or event.get("failure") or event.get("class")
+    why = event.get("why") or event.get("cause") or event.get("reason") or event.get("error")
+    yield from (str(word) for word in (what, why) if word)
