@@ -5,7 +5,6 @@
 SHELL := bash
 ARGS ?=
 export PYTHON
-export OMP_NUM_THREADS ?= 1
 BIN := .venv/bin
 CHECKED := src tools tests scripts bench
 
@@ -22,6 +21,8 @@ help:
 demo: local
 	$(BIN)/nightlab demo $(ARGS)
 
+# One thread for each process: two workers and their servers share the cores.
+test: export OMP_NUM_THREADS := 1
 test: dev
 	$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90)
 
