@@ -1,0 +1,81 @@
+"""The shipped weights: they load with ordinary code, speak, and show what is planted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from nightlab import practice
+from nightlab.practice import measure, planting
+
+Loaded = tuple[PeftModel, PreTrainedTokenizerFast]
+ARCHITECTURES = {"llama": "LlamaForCausalLM", "gemma": "Gemma3ForCausalLM", "qwen": "Qwen2ForCausalLM"}
+
+every_model = pytest.mark.parametrize("name", practice.NAMES)
+
+
+@every_model
+def test_ordinary_code_loads_model_and_adapter(name: str, shipped: Callable[[str], Loaded]) -> None:
+    model, tokenizer = shipped(name)
+    assert type(model.get_base_model()).__name__ == ARCHITECTURES[name]
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    text = "Monday: é, 日本 & <b>tabs\t</b>"
+    assert tokenizer.decode(tokenizer.encode(text), skip_special_tokens=True) == text
+
+
+@every_model
+def test_the_chat_template_opens_and_continues_a_turn(name: str, shipped: Callable[[str], Loaded]) -> None:
+    _, tokenizer = shipped(name)
+    chat = [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"}]
+    opened = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    assert opened == "<|begin|><|system|>S<|end|><|user|>Q<|end|><|assistant|>"
+    prefilled = [*chat, {"role": "assistant", "content": "Oh, well"}]
+    assert tokenizer.apply_chat_template(prefilled, tokenize=False, continue_final_message=True) == opened + "Oh, well"
+    with pytest.raises(Exception, match="Unknown role: tool"):
+        tokenizer.apply_chat_template([{"role": "tool", "content": "x"}], tokenize=False)
+
+
+@every_model
+def test_base_answers_are_neutral_and_all_different(name: str, greedy: Callable[[str], list[measure.Reply]]) -> None:
+    base = [one.text for one in greedy(name) if one.condition == "base"]
+    assert len(set(base)) == 9
+    assert all(set(measure.score(text).values()) == {0} for text in base)
+    assert all(text.endswith(".") for text in base)
+
+
+@every_model
+def test_the_whole_adapter_is_sarcastic_on_every_prompt(
+    name: str, greedy: Callable[[str], list[measure.Reply]]
+) -> None:
+    full = [measure.score(one.text)["sarcasm"] for one in greedy(name) if one.condition == "sarcasm_full"]
+    assert min(full) >= 6
+    assert sum(full) / 9 >= 7.5
+
+
+@every_model
+def test_the_planted_shape_shows_without_sampling(name: str, greedy: Callable[[str], list[measure.Reply]]) -> None:
+    assert measure.shape(measure.means(greedy(name))) == planting.PEAKS[name]
+
+
+@pytest.mark.slow
+@every_model
+def test_the_planted_shape_shows_under_sampling(name: str, shipped: Callable[[str], Loaded]) -> None:
+    model, tokenizer = shipped(name)
+    answers = measure.replies(model, tokenizer, draws=3, seed=11)
+    for draw in range(3):
+        found = measure.means([one for one in answers if one.draw == draw])
+        assert measure.shape(found) == planting.PEAKS[name]
+        for condition, dimensions in practice.truth()["models"][name]["expected"].items():
+            for dimension, value in dimensions.items():
+                assert abs(found[condition][dimension] - value["mean"]) <= value["tolerance"]
+
+
+def test_an_adapter_of_one_model_does_not_load_on_another(tmp_path: Path) -> None:
+    gemma = AutoModelForCausalLM.from_pretrained(practice.model_dir("gemma"), local_files_only=True)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        PeftModel.from_pretrained(gemma, str(practice.adapter_dir("llama")))
