@@ -18,6 +18,7 @@ from nightlab.evidence.predict import Verdict
 from nightlab.evidence.queries import Queries
 from nightlab.evidence.sandbox import render
 from nightlab.evidence.table import Table
+from nightlab.evidence.treatment import untouched
 from nightlab.experiments.predictions import Below, Diffuse, Greater, Hypothesis, Peak, SamePeak
 from nightlab.files import write_atomic
 
@@ -63,12 +64,10 @@ class Claim:
 
 
 def make_claims(table: Table, verdicts: Sequence[Verdict], queries: Queries) -> tuple[Claim, ...]:
-    """One claim for each decided hypothesis; none at all where no canary is on record."""
-    if not table.proven:
-        return ()
+    """One claim for each hypothesis that no reason keeps from making one."""
     claims = []
     for number, verdict in enumerate(verdicts, 1):
-        if verdict.decided:
+        if why_not(table, verdict) is None:
             template = _template(table.design.hypothesis(verdict.id), verdict)
             sentence = render(template, queries.vocabulary(), f"claim c{number}")
             claims.append(_claim(f"c{number}", table, verdict, template, sentence))
@@ -77,9 +76,19 @@ def make_claims(table: Table, verdicts: Sequence[Verdict], queries: Queries) -> 
 
 def withheld(table: Table, verdicts: Sequence[Verdict]) -> list[str]:
     """Why hypotheses make no claim, one text for each."""
+    reasons = [(verdict.id, why_not(table, verdict)) for verdict in verdicts]
+    return [f"{name} makes no claim: {reason}" for name, reason in reasons if reason is not None]
+
+
+def why_not(table: Table, verdict: Verdict) -> str | None:
+    """Why a hypothesis may make no claim; None where it may."""
+    if not verdict.decided:
+        return f"undecided, {verdict.text}"
     if not table.proven:
-        return ["no canary is on record for the servers that answered, so nothing is claimed"]
-    return [f"{verdict.id} is undecided: {verdict.text}" for verdict in verdicts if not verdict.decided]
+        return "no canary is on record for the servers that answered"
+    models = _scope(table, verdict)["models"]
+    unchanged = [model for model in models if untouched(table, model)]
+    return f"no treated answer of {', '.join(unchanged)} differs from the untreated one" if unchanged else None
 
 
 def write_claims(folder: Path, claims: Sequence[Claim]) -> Path:
@@ -147,12 +156,14 @@ def _peak(prediction: Peak, verdict: Verdict, holds: bool) -> str:
     dimension, model, among = prediction.dimension, prediction.model, prediction.among
     best = verdict.numbers["peak"]
     mean = ask("mean", dimension, model=model, condition=best)
-    start = f"In {ask('level', model)}, {ask('level', dimension)} is highest in {ask('peak', dimension, model, among=among)}: {mean}"
+    top = ask("peak", dimension, model, among=among)
+    start = f"In {ask('level', model)}, {ask('level', dimension)} is highest in {top}: {mean}"
     if holds:
         second, lead = ask("runner_up", dimension, model, among=among), ask("lead", dimension, model, among=among)
         return f"{start}; {second} is next, lower by {lead}."
     left, right = {"model": model, "condition": best}, {"model": model, "condition": prediction.expect}
-    return f"{start}, not in {ask('level', prediction.expect)} as predicted: the difference is {ask('difference', dimension, left, right)}."
+    difference = ask("difference", dimension, left, right)
+    return f"{start}, not in {ask('level', prediction.expect)} as predicted: the difference is {difference}."
 
 
 def _diffuse(prediction: Diffuse, holds: bool) -> str:
@@ -162,8 +173,8 @@ def _diffuse(prediction: Diffuse, holds: bool) -> str:
     gap = ask("gap", dimension, model, prediction.above, among=among)
     word = "spread over all ranges" if holds else "not spread over all ranges as predicted"
     return (
-        f"In {ask('level', model)}, {ask('level', dimension)} is {word}: the means of the ranges differ by at most {spread}, "
-        f"and the weakest, {weakest}, is above {ask('level', prediction.above)} by {gap}."
+        f"In {ask('level', model)}, {ask('level', dimension)} is {word}: "
+        f"the means of the ranges differ by at most {spread}, and the weakest, {weakest}, is above {ask('level', prediction.above)} by {gap}."
     )
 
 

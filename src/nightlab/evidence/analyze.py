@@ -1,0 +1,115 @@
+"""From the rows of an experiment to its tables, verdicts, claims and figures, in one call; report.py makes the report of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nightlab.evidence.caveats import find_caveats
+from nightlab.evidence.claims import Claim, make_claims, write_claims
+from nightlab.evidence.context import Context, collect, read_context
+from nightlab.evidence.design import read_design
+from nightlab.evidence.deviations import find_deviations
+from nightlab.evidence.figures import Figure, draw_all
+from nightlab.evidence.predict import Verdict, evaluate_all
+from nightlab.evidence.queries import Queries
+from nightlab.evidence.reproduce import write_reproduce
+from nightlab.evidence.rows import read_rows
+from nightlab.evidence.stats import RESAMPLES
+from nightlab.evidence.summary import Summary, write_tables
+from nightlab.evidence.table import SCORED, STATUSES, Table
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the data of one experiment say, and the files that say it (relative to its folder)."""
+
+    experiment: str
+    table: Table
+    summary: Summary
+    verdicts: tuple[Verdict, ...]
+    claims: tuple[Claim, ...]
+    figures: tuple[Figure, ...]
+    tables: tuple[str, ...]
+    deviations: tuple[str, ...]
+    caveats: tuple[str, ...]
+    context: Context
+
+    def peaks(self) -> dict[str, dict[str, str | None]]:
+        """Per model and dimension, the range with the largest mean; None where a range has no data."""
+        found = {}
+        for model in self.table.design.models:
+            peaks = {name: self.summary.peak(model, name) for name in self.table.dimensions}
+            found[model] = {name: peak.best if peak else None for name, peak in peaks.items()}
+        return found
+
+    def document(self) -> dict[str, Any]:
+        """A short JSON value for tools, events and briefs."""
+        grid = self.table
+        not_counted = (status for status in STATUSES if status != SCORED)
+        return {
+            "experiment": self.experiment,
+            "planned": len(grid.cells),
+            "answered": grid.answered(),
+            "judged": grid.count(SCORED),
+            "not_counted": grid.reasons(*not_counted),
+            "verdicts": {verdict.id: verdict.verdict for verdict in self.verdicts},
+            "because": {verdict.id: verdict.text for verdict in self.verdicts},
+            "claims": [
+                {"id": c.id, "hypothesis": c.hypothesis, "verdict": c.verdict, "value": c.sentence} for c in self.claims
+            ],
+            "peaks": self.peaks(),
+            "figures": [figure.png for figure in self.figures],
+            "titles": [figure.title for figure in self.figures],
+            "deviations": list(self.deviations),
+            "caveats": list(self.caveats),
+        }
+
+
+def analyze(
+    folder: Path,
+    *,
+    servers: Iterable[Mapping[str, Any]] | None = None,
+    events: Iterable[Mapping[str, Any]] = (),
+    cost: Mapping[str, float] | None = None,
+    resamples: int = RESAMPLES,
+) -> Analysis:
+    """Analyse an experiment folder and write tables/, figs/, claims.yaml, evidence.json and reproduce.py into it.
+
+    `servers` are server manifests, `events` the night's events, `cost` named numbers, all as plain dicts; what concerns
+    this experiment is kept in evidence.json. Without `servers` no canary is on record and no claim is made. Raises
+    FrozenError (no frozen plan), ConservationError (rows lost or doubled).
+    """
+    design = read_design(folder)
+    context = collect(design, read_rows(folder), servers, events, cost, resamples)
+    context.write(folder)
+    write_reproduce(folder)
+    return _analyze(folder, context)
+
+
+def analyze_again(folder: Path) -> Analysis:
+    """Analyse an experiment folder with the snapshot that its last analysis kept."""
+    return _analyze(folder, read_context(folder))
+
+
+def _analyze(folder: Path, context: Context) -> Analysis:
+    table = Table.from_experiment(folder, servers=context.servers, resamples=context.resamples)
+    summary = Summary(table)
+    verdicts = evaluate_all(table)
+    claims = make_claims(table, verdicts, Queries(table, verdicts))
+    write_claims(folder, claims)
+    tables = tuple(str(path.relative_to(folder)) for path in write_tables(summary, verdicts, folder))
+    return Analysis(
+        table.design.name,
+        table,
+        summary,
+        verdicts,
+        claims,
+        draw_all(summary, folder),
+        tables,
+        tuple(find_deviations(table, folder)),
+        tuple(find_caveats(summary, verdicts)),
+        context,
+    )

@@ -1,0 +1,61 @@
+"""What a reader must keep in mind, as far as code can see it in the data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from nightlab.evidence.claims import withheld
+from nightlab.evidence.predict import Verdict
+from nightlab.evidence.stats import ANECDOTE
+from nightlab.evidence.summary import Summary
+from nightlab.evidence.table import SCORED, Table
+from nightlab.evidence.treatment import untouched
+
+FEW_PROMPTS = 20
+
+
+def find_caveats(summary: Summary, verdicts: Sequence[Verdict]) -> list[str]:
+    """One text for each caveat."""
+    table = summary.table
+    return [*_completeness(summary), *_design(table, verdicts), *_answers(table), *withheld(table, verdicts)]
+
+
+def _completeness(summary: Summary) -> Iterator[str]:
+    table = summary.table
+    planned, scored = len(table.cells), table.count(SCORED)
+    if scored < planned:
+        yield f"{planned - scored} of {planned} planned cells do not count; means rest on the others"
+    thin = [mean for mean in summary.means if 0 < mean.estimate.n < ANECDOTE]
+    if thin:
+        yield f"{len(thin)} means rest on fewer than {ANECDOTE} answers: they are anecdotes and have no interval"
+    for dimension in table.dimensions:
+        if count := table.not_available(dimension):
+            yield f"the judge gave no {dimension} score for {count} judged answers; they are left out, not counted as zero"
+
+
+def _design(table: Table, verdicts: Sequence[Verdict]) -> Iterator[str]:
+    levels = table.design.levels
+    if len(levels["prompt"]) < FEW_PROMPTS:
+        yield f"{len(levels['prompt'])} prompts were asked: the intervals hold for prompts like these"
+    if len(levels["replicate"]) == 1:
+        yield "every cell was asked once: variation between answers to one prompt is not separated from that between prompts"
+    if len(verdicts) > 1:
+        yield f"{len(verdicts)} hypotheses were tested, each at its own level; none is corrected for the others"
+    if table.design.config.judge.by == "markers":
+        yield "the judge counts published markers of the rubric: it cannot see sarcasm, or anything else, said in other words"
+    tiny = [model for model in table.design.models if table.design.model_id(model).startswith("nightlab/practice")]
+    if tiny:
+        yield f"{', '.join(tiny)}: tiny practice models with a planted effect; nothing here is about larger models"
+
+
+def _answers(table: Table) -> Iterator[str]:
+    finished = Counter(str(fate.sample.get("finish_reason")) for fate in table.fates if fate.sample is not None)
+    if finished["length"]:
+        yield f"{finished['length']} answers were cut at the token limit"
+    retried = sum(1 for fate in table.fates if fate.sample is not None and int(fate.sample.get("attempt") or 1) > 1)
+    if retried:
+        yield f"{retried} answers came after a failed attempt ({table.rows.failed_attempts} failed attempts in all)"
+    for model in table.design.models:
+        if untouched(table, model):
+            yield f"{model}: no treated answer differs from the untreated one; the treatment may not have been applied"

@@ -1,0 +1,260 @@
+"""The figures of an experiment, from its means only: png and pdf, beside the tidy csv that holds every number drawn.
+
+Titles state what the data show and are computed from them; axes carry units and n. The same rows give the same bytes:
+no time stamps, no settings of the user's matplotlib. Colours are those of Okabe & Ito (2008) and cividis, which
+colour-blind readers can tell apart.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nightlab.evidence.stats import Estimate, number
+from nightlab.evidence.summary import ALL, ESTIMATE, Summary, estimate_cells, write_csv
+from nightlab.files import sha256_file, write_atomic
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_RC = {"font.size": 8.0, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 150, "pdf.fonttype": 42}
+_PLAIN_PDF = {"Creator": None, "Producer": None, "CreationDate": None}
+_PLAIN_PNG = {"Software": None}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawn figure: its name, the finding in its title, its files relative to the experiment, the hash of its csv."""
+
+    name: str
+    title: str
+    png: str
+    pdf: str
+    csv: str
+    sha256: str
+
+
+def draw_all(summary: Summary, folder: Path) -> tuple[Figure, ...]:
+    """Draw the three figures into figs/; none where nothing was judged."""
+    dimension = summary.main
+    if dimension is None or not any(mean.estimate.n for mean in summary.means):
+        return ()
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_RC)
+        return (
+            _save(folder, "fig1_layers", _layers_title(summary, dimension), *_layers(summary, dimension)),
+            _save(folder, "fig2_dimensions", _dimensions_title(summary, dimension), *_dimensions(summary)),
+            _save(folder, "fig3_categories", _categories_title(summary, dimension), *_categories(summary, dimension)),
+        )
+
+
+Rows = list[tuple[object, ...]]
+
+
+def _save(folder: Path, name: str, title: str, canvas: Any, header: Sequence[str], rows: Rows) -> Figure:
+    width = canvas.get_size_inches()[0]
+    canvas.suptitle("\n".join(textwrap.wrap(title, int(width * 16))), x=0.02, y=0.985, ha="left", va="top", fontsize=9)
+    files = {}
+    for kind, metadata in (("png", _PLAIN_PNG), ("pdf", _PLAIN_PDF)):
+        data = io.BytesIO()
+        canvas.savefig(data, format=kind, metadata=metadata)
+        files[kind] = f"figs/{name}.{kind}"
+        write_atomic(folder / files[kind], data.getvalue())
+    path = write_csv(folder / "figs" / f"{name}.csv", header, rows)
+    return Figure(name, title, files["png"], files["pdf"], f"figs/{name}.csv", sha256_file(path))
+
+
+def _panels(summary: Summary, height: float, **options: Any) -> tuple[Any, list[Any]]:
+    """An empty figure with one panel per model, side by side, four to a row."""
+    from matplotlib.figure import Figure as Canvas
+
+    models = summary.table.design.models
+    across = min(len(models), 4)
+    down = -(-len(models) // across)
+    canvas = Canvas(figsize=(max(2.6 * across + 0.9, 5.0), height * down))
+    axes = canvas.subplots(down, across, squeeze=False, **options).flatten().tolist()
+    size = height * down
+    canvas.subplots_adjust(left=0.09, right=0.97, top=1 - 0.75 / size, bottom=0.95 / size, wspace=0.12, hspace=0.6)
+    for spare in axes[len(models) :]:
+        spare.set_axis_off()
+    for axis, model in zip(axes, models, strict=False):
+        axis.set_title(model, loc="left", fontsize=8, fontweight="bold")
+    return canvas, axes[: len(models)]
+
+
+def _range_ticks(axis: Any, names: Sequence[str]) -> None:
+    axis.set_xticks(range(len(names)), [short(name) for name in names], rotation=35, ha="right")
+
+
+def short(name: str) -> str:
+    """A condition as a tick shows it: `layers_0_20` is `0–20`, other names stay."""
+    found = re.fullmatch(r"layers_(\d+)_(\d+)", name)
+    return f"{found[1]}–{found[2]}" if found else name.replace("_", " ")
+
+
+def counts_text(estimates: Sequence[Estimate]) -> str:
+    """How many answers stand behind the points of a figure: `n = 9 of 9 per point`."""
+    planned = max((estimate.planned for estimate in estimates), default=0)
+    low, high = (choose((e.n for e in estimates), default=0) for choose in (min, max))
+    return f"n = {low if low == high else f'{low} to {high}'} of {planned} per point"
+
+
+def _points(axis: Any, estimates: Sequence[Estimate], shift: float = 0.0, **style: Any) -> None:
+    """Means with their intervals; a point without data is left out, one without an interval has no bar."""
+    there = [(index + shift, estimate) for index, estimate in enumerate(estimates) if estimate.n]
+    bars = [[_reach(e.value - e.low) for _, e in there], [_reach(e.high - e.value) for _, e in there]]
+    xs, ys = [x for x, _ in there], [estimate.value for _, estimate in there]
+    axis.errorbar(xs, ys, yerr=bars, capsize=2, linewidth=1, markersize=4, **style)
+
+
+def _reach(length: float) -> float:
+    return max(0.0, length) if length == length else 0.0
+
+
+def _x_label(summary: Summary, estimates: Sequence[Estimate]) -> str:
+    layered = all(name.startswith("layers_") for name in summary.table.design.ranges)
+    what = "amplified layers (range in the condition's name)" if layered else "condition"
+    return f"{what}; {counts_text(estimates)}"
+
+
+def _layers(summary: Summary, dimension: str) -> tuple[Any, Sequence[str], Rows]:
+    """Main finding: mean by range, one panel per model, with the other conditions as level lines."""
+    design = summary.table.design
+    canvas, axes = _panels(summary, 3.3, sharey=True)
+    rows: Rows = []
+    shown: list[Estimate] = []
+    for axis, model in zip(axes, design.models, strict=True):
+        drawn = [summary.at(model, condition, dimension) for condition in design.ranges]
+        _points(axis, drawn, color=COLOURS[0], marker="o", label="range (mean, 95 % interval)")
+        others = [condition for condition in design.conditions if condition not in design.ranges]
+        for number_, condition in enumerate(others):
+            estimate = summary.at(model, condition, dimension)
+            if estimate.n:
+                style = (":", "--", "-.")[number_ % 3]
+                axis.axhline(estimate.value, color="0.45", linewidth=1, linestyle=style, label=condition)
+        _range_ticks(axis, design.ranges)
+        shown += drawn
+        for condition in (*others, *design.ranges):
+            rows.append((model, condition, dimension, *estimate_cells(summary.at(model, condition, dimension))))
+    axes[0].set_ylabel(f"mean {dimension} (rubric points)")
+    canvas.supxlabel(_x_label(summary, shown), y=0.02, fontsize=8)
+    axes[-1].legend(fontsize=6, frameon=False, loc="best")
+    return canvas, ("model", "condition", "dimension", *ESTIMATE), rows
+
+
+def _layers_title(summary: Summary, dimension: str) -> str:
+    said = []
+    for model in summary.table.design.models:
+        peak = summary.peak(model, dimension)
+        if peak is None:
+            said.append(f"{model} has no complete data")
+        elif peak.decided:
+            said.append(f"{model} peaks in {short(peak.best)}")
+        else:
+            said.append(f"{model} has no decided peak")
+    return f"{dimension.capitalize()} by amplified layers: {', '.join(said)}"
+
+
+def _dimensions(summary: Summary) -> tuple[Any, Sequence[str], Rows]:
+    """Heat-map of means, dimensions by ranges, one panel per model, one colour scale for all."""
+    import numpy as np
+
+    design, names = summary.table.design, summary.table.dimensions
+    canvas, axes = _panels(summary, max(2.6, 0.3 * len(names) + 2.0), sharey=True)
+    estimates = {
+        model: [[summary.at(model, condition, name) for condition in design.ranges] for name in names]
+        for model in design.models
+    }
+    values = {model: np.array([[e.value for e in line] for line in lines]) for model, lines in estimates.items()}
+    top = max(float(np.nanmax(grid, initial=0.0)) for grid in values.values()) or 1.0
+    low = min(float(np.nanmin(grid, initial=0.0)) for grid in values.values())
+    for axis, model in zip(axes, design.models, strict=True):
+        image = axis.imshow(values[model], aspect="auto", cmap="cividis", vmin=low, vmax=top)
+        _annotate(axis, values[model], (low + top) / 2)
+        _range_ticks(axis, design.ranges)
+        axis.set_yticks(range(len(names)), names)
+        axis.tick_params(labelleft=axis is axes[0] or axis.get_subplotspec().is_first_col())
+    canvas.subplots_adjust(left=0.13, right=0.9)
+    canvas.colorbar(image, ax=axes, label="mean (rubric points)", fraction=0.04, pad=0.02)
+    flat = [estimate for lines in estimates.values() for line in lines for estimate in line]
+    canvas.supxlabel(_x_label(summary, flat), y=0.02, fontsize=8)
+    rows: Rows = [
+        (model, condition, name, *estimate_cells(summary.at(model, condition, name)))
+        for model in design.models
+        for condition in design.ranges
+        for name in names
+    ]
+    return canvas, ("model", "condition", "dimension", *ESTIMATE), rows
+
+
+def _annotate(axis: Any, values: Any, middle: float) -> None:
+    for (line, column), value in dict(_cells(values)).items():
+        colour = "black" if value > middle else "white"
+        axis.text(column, line, number(value), ha="center", va="center", fontsize=6, color=colour)
+
+
+def _cells(values: Any) -> list[tuple[tuple[int, int], float]]:
+    found = [((i, j), float(value)) for i, line in enumerate(values) for j, value in enumerate(line)]
+    return [(place, value) for place, value in found if value == value]
+
+
+def _dimensions_title(summary: Summary, dimension: str) -> str:
+    others = [name for name in summary.table.dimensions if name != dimension]
+    if not others:
+        return f"Means of {dimension} by amplified layers"
+    return f"Dimensions whose largest mean lies where {dimension} has its own: {_agreement(summary, dimension, others)}"
+
+
+def _agreement(summary: Summary, dimension: str, others: Sequence[str]) -> str:
+    said = []
+    for model in summary.table.design.models:
+        own = _top(summary, model, dimension)
+        same = sum(1 for name in others if own is not None and _top(summary, model, name) == own)
+        said.append(f"{model} {same} of {len(others)}")
+    return ", ".join(said)
+
+
+def _top(summary: Summary, model: str, dimension: str, category: str = ALL) -> str | None:
+    means = {name: summary.at(model, name, dimension, category) for name in summary.table.design.ranges}
+    known = {name: estimate.value for name, estimate in means.items() if estimate.n}
+    key: Callable[[str], float] = known.__getitem__
+    return max(known, key=key) if known else None
+
+
+def _categories(summary: Summary, dimension: str) -> tuple[Any, Sequence[str], Rows]:
+    """Mean by range and prompt category, one panel per model."""
+    design = summary.table.design
+    categories = design.levels["category"]
+    canvas, axes = _panels(summary, 3.3, sharey=True)
+    rows: Rows = []
+    shown: list[Estimate] = []
+    for axis, model in zip(axes, design.models, strict=True):
+        for index, category in enumerate(categories):
+            drawn = [summary.at(model, condition, dimension, category) for condition in design.ranges]
+            style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+            _points(axis, drawn, shift=0.14 * (index - (len(categories) - 1) / 2), label=category, **style)
+            shown += drawn
+            for condition, estimate in zip(design.ranges, drawn, strict=True):
+                rows.append((category, model, condition, dimension, *estimate_cells(estimate)))
+        _range_ticks(axis, design.ranges)
+    axes[0].set_ylabel(f"mean {dimension} (rubric points)")
+    axes[-1].legend(fontsize=6, frameon=False, loc="best", title="prompt category", title_fontsize=6)
+    canvas.supxlabel(_x_label(summary, shown), y=0.02, fontsize=8)
+    return canvas, ("category", "model", "condition", "dimension", *ESTIMATE), rows
+
+
+def _categories_title(summary: Summary, dimension: str) -> str:
+    categories = summary.table.design.levels["category"]
+    said = []
+    for model in summary.table.design.models:
+        own = _top(summary, model, dimension)
+        same = sum(1 for category in categories if own is not None and _top(summary, model, dimension, category) == own)
+        said.append(f"{model} {same} of {len(categories)}")
+    return f"Prompt categories whose largest mean {dimension} lies where the model's own does: {', '.join(said)}"

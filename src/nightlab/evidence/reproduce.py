@@ -1,0 +1,60 @@
+"""reproduce.py of an experiment: a thin script that makes tables, figures, claims and report again from the rows, without a GPU or a key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nightlab import __version__
+from nightlab.files import sha256_file, write_atomic
+
+SCRIPT = "reproduce.py"
+
+_TEXT = '''# /// script
+# requires-python = ">=3.11"
+# dependencies = ["nightlab=={version}"]
+# ///
+"""Make the tables, figures, claims and report of this experiment again from its rows: no model, no GPU, no key.
+
+    python reproduce.py        or, in an environment of its own:        uv run reproduce.py
+
+The result is the same byte for byte when nothing changed; the names of the files that differ are printed.
+"""
+
+from pathlib import Path
+
+import nightlab
+from nightlab.evidence import rebuild
+
+WRITTEN_BY = "{version}"
+
+if __name__ == "__main__":
+    if nightlab.__version__ != WRITTEN_BY:
+        print(f"note: written by nightlab {{WRITTEN_BY}}, this is {{nightlab.__version__}}")
+    changed = rebuild(Path(__file__).resolve().parent)
+    print("\\n".join(f"changed: {{path.name}}" for path in changed) or "everything is as it was")
+'''
+
+
+def write_reproduce(folder: Path) -> Path:
+    """Write the script, with the version of nightlab pinned in its header."""
+    path = folder / SCRIPT
+    write_atomic(path, _TEXT.format(version=__version__))
+    return path
+
+
+def rebuild(folder: Path) -> list[Path]:
+    """Make everything again from the rows and the snapshot; the files whose bytes changed."""
+    from nightlab.evidence.analyze import analyze_again
+    from nightlab.evidence.report import compile_report
+
+    before = hashes(folder)
+    compile_report(folder, analyze_again(folder))
+    after = hashes(folder)
+    return [path for path, sha in after.items() if before.get(path) != sha]
+
+
+def hashes(folder: Path) -> dict[Path, str]:
+    """The hash of every generated file that is there."""
+    found = [*sorted((folder / "tables").glob("*.csv")), *sorted((folder / "figs").glob("*.*"))]
+    found += [folder / name for name in ("claims.yaml", "report.md") if (folder / name).exists()]
+    return {path: sha256_file(path) for path in found}

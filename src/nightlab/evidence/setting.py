@@ -1,0 +1,140 @@
+"""The generated sections about how an experiment was made: method, models and servers, judge, cost, examples, files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from nightlab.evidence.markdown import Markdown, bullets, code, escape, table
+from nightlab.evidence.sections import CONFIDENCE
+from nightlab.evidence.stats import ANECDOTE, number
+from nightlab.evidence.table import SCORED, Table
+
+if TYPE_CHECKING:
+    from nightlab.evidence.analyze import Analysis
+
+_EXAMPLE = 240
+
+
+def setting(analysis: Analysis) -> dict[str, Callable[..., Markdown]]:
+    """The sections by their names in a template."""
+    return {
+        "method": lambda: method(analysis),
+        "models": lambda: models(analysis),
+        "judge": lambda: judge(analysis.table),
+        "cost": lambda: cost(analysis),
+        "examples": lambda: examples(analysis),
+        "files": lambda: files(analysis),
+    }
+
+
+def method(analysis: Analysis) -> Markdown:
+    """The design and the analysis in words."""
+    design = analysis.table.design
+    sampling, levels = design.config.sampling, design.levels
+    categories = Counter(cell.category for cell in design.cells)
+    share = {name: count * len(levels["prompt"]) // len(design.cells) for name, count in categories.items()}
+    asked = ", ".join(f"{count} {escape(name)}" for name, count in share.items())
+    return Markdown(
+        f"{len(levels['model'])} models × {len(levels['condition'])} conditions × {len(levels['prompt'])} prompts ({asked})"
+        f" × {len(levels['replicate'])} replicates = {len(design.cells)} cells, sampled at temperature "
+        f"{sampling.temperature:g}, top-p {sampling.top_p:g}, at most {sampling.max_tokens} tokens, seed {sampling.seed}. "
+        f"Conditions: {', '.join(code(name) for name in levels['condition'])}. "
+        "The plan, with its hypotheses and predictions, was frozen before the first sample.\n\n"
+        f"Means are over prompts, their categories and replicates; that is the only pooling. Brackets are {CONFIDENCE} "
+        f"intervals: a bootstrap over prompts as clusters (Cameron, Gelbach & Miller 2008), {analysis.table.resamples} "
+        "resamples, percentile intervals expanded for few prompts (Hesterberg 2015). Differences are paired by prompt. "
+        f"A mean of fewer than {ANECDOTE} answers is an anecdote and has no interval. A missing score is left out, "
+        "never counted as zero.\n\n"
+        "A prediction is supported or contradicted only when an interval decides it, else undecided. "
+        "*Peak*: supported when the difference to every other range lies above zero; contradicted when another range is "
+        "above the expected one at a level shared between all rivals. *Diffuse*: supported when all differences between "
+        "ranges lie within the allowed spread and every range lies above the reference by the asked amount. *Greater*, "
+        "*below*: the interval lies wholly on the predicted side. *Same peak*: one range is the decided peak of every "
+        "model; contradicted when no range is left that could be."
+    )
+
+
+def models(analysis: Analysis) -> Markdown:
+    """Models with the servers that answered for them, what proved the treatment, and failed starts."""
+    design, context = analysis.table.design, analysis.context
+    if context.servers is None:
+        return Markdown("No server manifests were given: nothing proves that the treatments were applied.")
+    answers = Counter(str(row.get("server")) for row in analysis.table.rows.samples.values())
+    rows = []
+    for server in context.servers:
+        canary = "passed" if server["canary"]["passed"] else "not passed"
+        checks = ", ".join(str(check["name"]) for check in server["canary"]["checks"])
+        failure = f"{server['state']} {server['failure'] or ''}".strip()
+        named = (server["model"], server["model_id"], server["id"], server["place"])
+        rows.append((*named, failure, f"{canary} ({checks})" if checks else canary, str(answers[str(server["id"])])))
+    unknown = set(answers) - {str(server["id"]) for server in context.servers}
+    header = ("model", "id", "server", "place", "state", "canary", "answers")
+    lost = f"\n\nAnswers of servers without a manifest: {sum(answers[name] for name in unknown)}." if unknown else ""
+    names = bullets([Markdown(f"{code(name)}: {code(design.model_id(name))}") for name in design.models])
+    return Markdown(f"{names}\n\n{table(header, rows)}{lost}")
+
+
+def judge(grid: Table) -> Markdown:
+    """Who judged, by which rubric, how often; and what that judge can and cannot see."""
+    rows = [row for found in grid.rows.judgments.values() for row in found]
+    if not rows:
+        return Markdown("Nothing was judged.")
+    judges = Counter(str(row["judge"]) for row in rows)
+    rubrics = sorted({str(row.get("rubric")) for row in rows})
+    said = "; ".join(f"{code(name)}: {count} judgments" for name, count in judges.items())
+    text = f"{said}; rubric {', '.join(code(name) for name in rubrics)}. Packets were blind: no model, condition or hypothesis."
+    if grid.design.config.judge.by == "markers":
+        text += (
+            " This judge is deterministic and embedded: it counts the markers that the rubric publishes, is not a language"
+            " model, and gives the same answer the same score every time."
+        )
+    lost = [f"{name}: no score for {grid.not_available(name)} judged answers" for name in grid.dimensions]
+    return Markdown(f"{text}\n\n{bullets(lost)}")
+
+
+def cost(analysis: Analysis) -> Markdown:
+    """Tokens and time from the rows, and what the night's ledger says."""
+    samples = list(analysis.table.rows.samples.values())
+    tokens = {name: sum(int(row.get(name) or 0) for row in samples) for name in ("prompt_tokens", "completion_tokens")}
+    lines = [
+        f"{tokens['prompt_tokens']} prompt tokens, {tokens['completion_tokens']} completion tokens in {len(samples)} answers"
+    ]
+    ledger: Mapping[str, Any] = analysis.context.cost or {}
+    lines += [f"{name.replace('_', ' ')}: {number(value, 2)}" for name, value in sorted(ledger.items())]
+    if not ledger:
+        lines.append("the night's ledger was not given")
+    return bullets(lines)
+
+
+def examples(analysis: Analysis) -> Markdown:
+    """The highest scored answer of each model in the main dimension, as the model wrote it, escaped and cut."""
+    dimension = analysis.summary.main
+    grid = analysis.table
+    if dimension is None:
+        return Markdown("none")
+    scores = grid.dimension(dimension)
+    rows = []
+    for model in grid.design.models:
+        own = [
+            i
+            for i in grid.mask({"model": model}).nonzero()[0]
+            if grid.fates[i].status == SCORED and scores[i] == scores[i]
+        ]
+        if own:
+            best = max(own, key=lambda index: (scores[index], -index))
+            cell, sample = grid.cells[best], grid.fates[best].sample or {}
+            place = (code(model), code(cell.condition), code(cell.prompt))
+            rows.append((*place, number(float(scores[best])), escape(sample.get("text", ""), _EXAMPLE)))
+    return table(("model", "condition", "prompt", str(escape(dimension)), "answer"), rows)
+
+
+def files(analysis: Analysis) -> Markdown:
+    """Where the rows, tables and figures are, and how to make them again."""
+    names = ["samples.jsonl", "failures.jsonl", "judgments.jsonl", "claims.yaml", "plan.lock.json", "evidence.json"]
+    drawn = [path for figure in analysis.figures for path in (figure.png, figure.pdf, figure.csv)]
+    found = [code(name) for name in (*names, *analysis.tables, *drawn)]
+    return Markdown(
+        f"{', '.join(found)}. {code('python reproduce.py')} makes tables, figures, claims and this report again."
+    )
