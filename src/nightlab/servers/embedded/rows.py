@@ -40,7 +40,7 @@ class TokenLogprob:
 
 @dataclass(eq=False)
 class Row:
-    """A sequence in the batch; `condition` None is the base model, `watch` says after a token if the text itself ends."""
+    """A sequence in the batch; `condition` None is the base model, `watch` says if its text ends it."""
 
     prompt: list[int]
     condition: Condition | None
