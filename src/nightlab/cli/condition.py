@@ -52,27 +52,15 @@ def runs(rows: list[tuple[float, float]]) -> list[tuple[str, tuple[float, float]
 
 def num_layers(model: str) -> int:
     """The number of layers of a model: given as such, or read from its config.json. Raises UsageError."""
+    from nightlab.cli.places import place_of
     from nightlab.errors import UsageError
     from nightlab.files import read_text
 
     if model.isdigit():
         return int(model)
-    config = model_folder(model) / "config.json"
+    config = place_of(model) / "config.json"
     try:
         data = json.loads(read_text(config, UsageError))
         return int(data.get("text_config", data)["num_hidden_layers"])
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError("no num_hidden_layers in this config.json", where=config) from error
-
-
-def model_folder(model: str) -> Path:
-    """The folder of a model given as practice:NAME or as a path. Raises UsageError."""
-    from nightlab.errors import UsageError
-    from nightlab.practice import SCHEME, resolve
-
-    if not model.startswith(SCHEME):
-        return Path(model)
-    try:
-        return resolve(model)
-    except ValueError as error:
-        raise UsageError(str(error)) from error

@@ -18,7 +18,15 @@ from typing import Any
 
 from nightlab.errors import LabError, UsageError
 from nightlab.files import JsonLines, read_text, read_yaml
-from nightlab.founding.making import DIARY, enclosing_lab, git, lab_files, start_repository, write_all
+from nightlab.founding.making import (
+    DIARY,
+    enclosing_lab,
+    git,
+    lab_files,
+    start_repository,
+    undone_on_failure,
+    write_all,
+)
 from nightlab.lab import Lab, shipped
 
 EXPERIMENT = "exp_001_phase1_replication"
@@ -84,8 +92,9 @@ def demo(target: Path | None = None, seed: int | None = None) -> Demo:
     port = _free_port()
     files = {**lab_files(), **_state(), "pyproject.toml": SETTINGS, **_experiment(port, seed)}
     files["README.md"] = README.format(experiment=EXPERIMENT, port=port, wrong=WRONG_ID, right=RIGHT_ID)
-    write_all(root, files)
-    start_repository(root, files, "The demo lab, with two staged troubles", IDENTITY)
+    with undone_on_failure(root, files):
+        write_all(root, files)
+        start_repository(root, files, "The demo lab, with two staged troubles", IDENTITY)
     return Demo(Lab.open(root), EXPERIMENT, port, seed)
 
 
@@ -105,14 +114,16 @@ def held(port: int) -> Iterator[None]:
 
 def summary(lab: Lab, experiment: str) -> dict[str, Any]:
     """What an experiment of a lab came to, counted from its files: cells, claims, commits after the first."""
+    from nightlab.experiments.lock import read_lock
+
     folder = lab.experiment(experiment)
-    lock, claims = folder / "plan.lock.json", folder / "claims.yaml"
+    lock, claims = read_lock(folder), folder / "claims.yaml"
     return {
         "lab": str(lab.root),
         "experiment": experiment,
         "samples": _keys(folder / "samples.jsonl"),
         "judgments": _keys(folder / "judgments.jsonl"),
-        "planned": _planned(lock) if lock.exists() else 0,
+        "planned": lock.document["cells"]["count"] if lock else 0,
         "claims": _claims(claims) if claims.exists() else [],
         "commits": int(git(lab.root, "rev-list", "--count", "HEAD")) - 1,
     }
@@ -177,12 +188,6 @@ def _keys(path: Path) -> int:
     return len({row["key"] for row in JsonLines(path).read()})
 
 
-def _planned(lock: Path) -> int:
-    cells = read_yaml(lock, LabError)["cells"]
-    return int(cells["count"] if isinstance(cells, dict) else cells)
-
-
 def _claims(path: Path) -> list[dict[str, Any]]:
-    data = read_yaml(path, LabError)
-    rows = data["claims"] if isinstance(data, dict) else data
-    return [{"id": row["id"], "value": row.get("value"), "verdict": row.get("verdict")} for row in rows]
+    rows = read_yaml(path, LabError)["claims"]
+    return [{**{name: row[name] for name in ("id", "hypothesis", "verdict")}, "value": row["sentence"]} for row in rows]

@@ -6,11 +6,13 @@ old labs. Nothing is ever overwritten, and where the making fails, what it had w
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,18 +40,19 @@ Nights add lines; people curate them.
 STATE = """\
 # Research state
 
-## Research question
+## Question
 
-(write yours here: one question that an experiment can answer)
+(Write yours here: one question that an experiment can answer.)
 
 ## Hypotheses
 
-## Experiment queue
+(One line each, as in `- H1: the effect sits in the early layers`.)
+
+## Queue
+
+(One line for each experiment, as in `- [ ] exp_001_first_look: is there an effect at all?` Nights take them in order.)
 
 ## Findings
-
-<!-- nightlab:findings -->
-<!-- /nightlab:findings -->
 """
 DIARY = """\
 # Research diary
@@ -94,20 +97,27 @@ def survey(target: Path, *, git: bool = False) -> Survey:
 
 def init(found: Survey) -> Lab:
     """Write what a survey found missing; a folder that is no repository becomes one, with a first commit."""
-    write_all(found.root, found.missing)
-    if not found.is_repository:
-        start_repository(found.root, found.missing, "A new lab")
+    with undone_on_failure(found.root, found.missing):
+        write_all(found.root, found.missing)
+        if not found.is_repository:
+            start_repository(found.root, found.missing, "A new lab")
     return Lab.open(found.root)
 
 
 def write_all(root: Path, files: Mapping[str, str]) -> None:
-    """Write files below a folder; where one cannot be written, those before it are taken away. Raises StorageError."""
-    before = {name: (root / name).read_bytes() if (root / name).exists() else None for name in files}
-    is_new = not root.exists()
+    """Write files below a folder. Raises StorageError."""
+    for name, text in files.items():
+        write_atomic(root / name, text)
+
+
+@contextlib.contextmanager
+def undone_on_failure(root: Path, files: Iterable[str]) -> Iterator[None]:
+    """Where what is done inside fails, bring these files back to what they were; a folder that is new goes away."""
+    is_new = not root.exists() or not any(root.iterdir())
+    before = {name: (root / name).read_bytes() if (root / name).is_file() else None for name in files}
     try:
-        for name, text in files.items():
-            write_atomic(root / name, text)
-    except NightlabError:
+        yield
+    except (NightlabError, OSError):
         if is_new:
             shutil.rmtree(root, ignore_errors=True)
         else:
@@ -119,7 +129,7 @@ def start_repository(
     root: Path, files: Mapping[str, str], message: str, identity: tuple[str, str] | None = None
 ) -> None:
     """Make the folder a git repository and commit these files; an identity given is set for this repository alone."""
-    git(root, "init", "--quiet", "--initial-branch=main")
+    git(root, "init", "--quiet", "--initial-branch=main", "--template=")
     if identity:
         for key, value in zip(("user.name", "user.email"), identity, strict=True):
             git(root, "config", key, value)
@@ -141,8 +151,11 @@ def git(folder: Path, *arguments: str) -> str:
     """What a git command prints. Raises StorageError with git's own words where it fails."""
     done = _run(folder, *arguments)
     if done.returncode:
+        command = next(word for word in arguments if not word.startswith("-") and "=" not in word)
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise StorageError(f"git {arguments[0]} failed: {said[-1] if said else done.returncode}", where=folder)
+        if re.search(r"no space left|out of disk", done.stderr, re.IGNORECASE):
+            raise StorageError("cannot write: the disk is full", where=folder, hint="free some space, then try again")
+        raise StorageError(f"git {command} failed: {said[-1] if said else done.returncode}", where=folder)
     return done.stdout.strip()
 
 
@@ -219,7 +232,13 @@ def _in_repository(root: Path) -> bool:
 def _restore(root: Path, before: Mapping[str, bytes | None]) -> None:
     for name, data in before.items():
         path = root / name
-        if data is None:
-            path.unlink(missing_ok=True)
-        elif path.read_bytes() != data:
-            path.write_bytes(data)
+        if data is not None:
+            if path.read_bytes() != data:
+                path.write_bytes(data)
+            continue
+        if path.is_file():
+            path.unlink()
+        for folder in path.parents:
+            if folder == root or not folder.is_dir() or any(folder.iterdir()):
+                break
+            folder.rmdir()

@@ -21,9 +21,9 @@ class Belief:
 
     id: str
     experiment: str
+    hypothesis: str
     verdict: str
     text: str
-    value: str
 
 
 def believed(lab: Lab, experiments: Sequence[str]) -> list[Belief]:
@@ -57,11 +57,10 @@ def to_do(lab: Lab) -> list[str]:
 
 
 def _belief(experiment: str, row: dict[str, Any]) -> Belief:
-    text = row.get("sentence") or row.get("statement") or row.get("text") or ""
     return Belief(
         clean(row["id"], 16),
         experiment,
+        clean(row.get("hypothesis", ""), 16),
         clean(row.get("verdict", ""), 24),
-        clean(text, 300),
-        clean(row.get("value", ""), 160),
+        clean(row.get("sentence", ""), 300),
     )

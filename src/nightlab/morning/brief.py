@@ -59,9 +59,12 @@ class Brief:
         return [f"{self.lab} · night {self.night}", clean(end + reason, 110)]
 
     def _sections(self) -> list[Section]:
-        found = [Item(b.id, f"{b.verdict}: {b.text}" if b.verdict else b.text) for b in self.beliefs]
+        found = [
+            Item(b.id, " ".join(filter(None, (b.hypothesis, b.verdict + ":" * bool(b.verdict), b.text))))
+            for b in self.beliefs
+        ]
         failed = [_failed(trouble) for trouble in self.troubles]
-        mended = [Item("", f"corrected: {text}") for text in self.corrections]
+        mended = [Item("", f"mended: {text}", lines=1) for text in self.corrections]
         return [
             self._needs(),
             Section("Found", tuple(found), "nightlab report", "nothing that is claimed"),
@@ -162,4 +165,6 @@ def _asked(question: Question) -> Item:
 def _failed(trouble: Trouble) -> Item:
     times = f" (×{trouble.times})" if trouble.times > 1 else ""
     place = f"{trouble.where}: " if trouble.where else ""
-    return Item("", f"{place}{trouble.what}{times}" + (f" - {trouble.mended}" if trouble.mended else ""))
+    if trouble.mended:
+        return Item("", f"mended: {place}{trouble.what}{times}", lines=1)
+    return Item("", f"{place}{trouble.what}{times}")

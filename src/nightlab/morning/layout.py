@@ -5,25 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nightlab.morning.text import clean, wrap
+from nightlab.morning.text import clean, columns_of, wrap
 
 LINES = 25
 WIDEST = 60
-LONGEST = 2  # lines of one paragraph of an item
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to know: its id, a sentence, and further paragraphs that are shown with it."""
+    """One thing to know: its id, a sentence, and more of them that are shown with it; each on at most `lines` lines."""
 
     id: str
     text: str
     more: tuple[str, ...] = ()
+    lines: int = 2
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and its items; `where` is the command that shows all of them; `empty` is said when there are none."""
+    """A heading and its items; `where` shows all of them, `empty` is said when there are none.
+
+    A section of one item that fits stands on the heading's line.
+    """
 
     title: str
     items: tuple[Item, ...]
@@ -39,24 +42,26 @@ def laid_out(head: Sequence[str], sections: Sequence[Section], columns: int) -> 
     shown = _share(LINES - len(top) - len(sections), blocks)
     lines = list(top)
     for section, block, count in zip(sections, blocks, shown, strict=True):
-        lines.append(_heading(section, width))
-        lines += [line for item in block[:count] for line in item]
+        lines += _headed(section, [line for item in block[:count] for line in item], width)
         if count < len(block):
             lines.append(clean(f"  {len(block) - count} more: {section.where}", width))
     return "\n".join(lines)
 
 
-def _heading(section: Section, width: int) -> str:
-    return clean(
-        f"{section.title} ({len(section.items)})" if section.items else f"{section.title}: {section.empty}", width
-    )
+def _headed(section: Section, lines: list[str], width: int) -> list[str]:
+    """A section's lines under its heading."""
+    if not section.items:
+        return [clean(f"{section.title}: {section.empty}", width)]
+    if len(section.items) == len(lines) == 1 and len(section.title) + 1 + columns_of(lines[0]) <= width:
+        return [f"{section.title}: {lines[0].strip()}"]
+    return [f"{section.title} ({len(section.items)})" if len(section.items) > 1 else section.title, *lines]
 
 
 def _lines(item: Item, width: int) -> list[str]:
     """An item on its lines; a paragraph that is too long is cut and ends in `...`."""
     indent = "  " + " " * (len(item.id) + 1 if item.id else 0)
     first = f"  {item.id} " if item.id else "  "
-    room = LONGEST * (width - len(indent)) - width // 4
+    room = item.lines * (width - len(indent)) - (width // 6 if item.lines > 1 else 0)
     lines = wrap(clean(item.text, room), width, first=first, rest=indent)
     for paragraph in item.more:
         lines += wrap(clean(paragraph, room), width, first=indent, rest=indent)

@@ -27,7 +27,7 @@ class Trouble:
     what: str
     where: str = ""
     times: int = 1
-    mended: str = ""
+    mended: bool = False
 
 
 @dataclass
@@ -83,8 +83,8 @@ class Story:
     def _mend(self, model: str) -> None:
         """A server that is ready has got over its failed starts."""
         for key, trouble in self.troubles.items():
-            if model and trouble.where == model and not trouble.mended:
-                self.troubles[key] = Trouble(trouble.what, trouble.where, trouble.times, "then it started")
+            if model and trouble.where == model:
+                self.troubles[key] = Trouble(trouble.what, trouble.where, trouble.times, mended=True)
 
 
 def story(lab: Lab, night: str) -> Story:
