@@ -133,8 +133,8 @@ def _replies(rows: Sequence[str]) -> list[Reply]:
             replies.append(Reply(signed[3], signed[1], signed[2]))
         elif joined:
             last = replies[-1]
-            replies[-1] = Reply(f"{last.text}\n{text}".strip("\n"), last.by, last.date)
+            replies[-1] = Reply(f"{last.text}\n{text}", last.by, last.date)
         elif text:
             replies.append(Reply(text))
         joined = bool(replies) and (joined or bool(text))
-    return replies
+    return [Reply(reply.text.strip(), reply.by, reply.date) for reply in replies]
