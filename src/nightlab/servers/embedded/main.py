@@ -25,32 +25,44 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def serve(
-    model: Path,
+    model: str | Path,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
     served_name: str | None = None,
-    adapters: Mapping[str, Path] | None = None,
+    adapters: Mapping[str, str | Path] | None = None,
     max_batch: int = 256,
     max_model_len: int | None = None,
     threads: int = 1,
 ) -> None:
-    """Serve a model folder until SIGTERM or SIGINT; port 0 takes a free one and says which.
+    """Serve a model (a folder, or practice:NAME) until SIGTERM or SIGINT; port 0 takes a free one and says which.
 
     Raises UsageError for a host that is not loopback, a folder without a model, or an adapter that does not fit;
     a taken port prints vLLM's OSError line and exits with status 1.
     """
     if host not in _LOOPBACK:
         raise UsageError(f"the embedded server listens on loopback only, not on {host}", hint="use 127.0.0.1")
-    if not (model / "config.json").is_file():
-        raise UsageError("no model here: config.json is missing", where=model)
+    folder, named = _folder(model), {name: _folder(path) for name, path in (adapters or {}).items()}
+    if not (folder / "config.json").is_file():
+        raise UsageError("no model here: config.json is missing", where=folder)
     sock = _bind(host, port)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ["HF_HUB_OFFLINE"] = "1"
-    service = _prepare(model, served_name or str(model), adapters or {}, max_batch, max_model_len, threads)
+    service = _prepare(folder, served_name or folder.name, named, max_batch, max_model_len, threads)
     asyncio.run(_listen(service, sock))
     sys.stdout.flush()
     os._exit(0)  # the engine's thread may be in the middle of a step; nothing is left to save
+
+
+def _folder(reference: str | Path) -> Path:
+    if isinstance(reference, str) and reference.startswith("practice:"):
+        from nightlab import practice
+
+        try:
+            return practice.resolve(reference)
+        except ValueError as problem:
+            raise UsageError(str(problem)) from problem
+    return Path(reference).resolve()
 
 
 def say(text: str) -> None:
