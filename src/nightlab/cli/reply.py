@@ -15,15 +15,14 @@ from nightlab.cli.session import Session
 def reply(session: Session, question: str, words: tuple[str, ...], by: str | None) -> None:
     """Answer the question ID; a running night reads it at its next step, the next night at its start."""
     from nightlab.errors import UsageError
+    from nightlab.night.publish import repository
     from nightlab.record.diary import Diary
-    from nightlab.record.repository import Repository
 
     lab = session.lab()
     text, who = " ".join(" ".join(words).split()), by or lab.config.human
     if not text:
         raise UsageError("the reply is empty", hint=f'nightlab reply {question} "..."')
-    repository = Repository(lab.root, author=(lab.config.author_name, lab.config.author_email))
-    repository.check()
+    repository(lab).check()
     Diary(lab.diary).add_reply(question, text, who)
-    sha = repository.commit([lab.diary], f"Reply to {question}", {"Nightlab-Reply-By": who})
+    sha = repository(lab).commit([lab.diary], f"Reply to {question}", {"Nightlab-Reply-By": who})
     click.echo(f"{question} is answered in {lab.relative(lab.diary)}" + (f", commit {sha[:10]}" if sha else ""))

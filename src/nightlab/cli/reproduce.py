@@ -16,5 +16,8 @@ def reproduce(session: Session, experiment: str) -> None:
 
     lab = session.lab()
     folder = lab.experiment(experiment)
-    rebuild(folder)
-    click.echo(f"Rebuilt the tables and figures of {lab.relative(folder)}")
+    changed = rebuild(folder)
+    for path in changed:
+        click.echo(f"changed: {lab.relative(path)}")
+    if not changed:
+        click.echo(f"{lab.relative(folder)}: everything is as it was")

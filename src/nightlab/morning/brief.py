@@ -164,7 +164,7 @@ def _asked(question: Question) -> Item:
 
 def _failed(trouble: Trouble) -> Item:
     times = f" (×{trouble.times})" if trouble.times > 1 else ""
-    place = f"{trouble.where}: " if trouble.where else ""
+    place = f"{trouble.where}: " if trouble.where and trouble.where not in trouble.what else ""
     if trouble.mended:
         return Item("", f"mended: {place}{trouble.what}{times}", lines=1)
     return Item("", f"{place}{trouble.what}{times}")

@@ -129,6 +129,6 @@ def _sentence(event: dict[str, Any]) -> str:
 
 
 def _words(event: dict[str, Any]) -> Iterator[str]:
-    what = event.get("what") or event.get("failure") or event.get("class")
-    why = event.get("why") or event.get("cause") or event.get("reason") or event.get("error")
+    what = event.get("what") or event.get("error") or event.get("failure")
+    why = event.get("why")
     yield from (str(word) for word in (what, why) if word)

@@ -1,0 +1,156 @@
+"""`nightlab sweep`: the missing cells of one experiment, asked of servers started for it and stopped after it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import click
+
+from nightlab.cli.session import Session
+from nightlab.lab import Lab
+
+if TYPE_CHECKING:
+    from nightlab.events import EventLog
+    from nightlab.experiments.cells import Cell
+    from nightlab.experiments.plan import Plan
+    from nightlab.experiments.sweep import SweepResult
+    from nightlab.servers.server import Server
+
+LEASE_SHARE = 4
+
+
+@click.command()
+@click.argument("experiment")
+@click.option("--dry-run", is_flag=True, help="Only say what would be asked.")
+@click.pass_obj
+def sweep(session: Session, experiment: str, dry_run: bool) -> None:
+    """Ask every cell of EXPERIMENT that has no answer yet; its plan is frozen before the first one.
+
+    Exit code 1 where cells are still missing in the end.
+    """
+    from nightlab.experiments.cells import cells
+    from nightlab.experiments.check import check, first_error
+    from nightlab.experiments.lock import read_lock
+    from nightlab.experiments.plan import Plan
+    from nightlab.experiments.samples import Samples
+
+    lab = session.lab()
+    plan = Plan.load(lab.experiment(experiment))
+    if error := first_error(check(plan)):
+        raise error
+    wanted = cells(plan)
+    missing = Samples(plan.folder).missing(wanted)
+    click.echo(f"{plan.name}: {len(wanted)} cells, {len(wanted) - len(missing)} answered, {len(missing)} missing")
+    for model, count in Counter(cell.model for cell in missing).items():
+        click.echo(f"  {model}  {count} missing")
+    if dry_run:
+        click.echo(
+            "The plan is frozen." if read_lock(plan.folder) else "The plan is not frozen yet; a sweep freezes it."
+        )
+    elif missing:
+        _freeze(lab, plan)
+        _ask(lab, plan, wanted, sorted({cell.model for cell in missing}))
+
+
+def _freeze(lab: Lab, plan: Plan) -> None:
+    """Fix the plan and commit its hash before any data; one that is fixed must be unchanged."""
+    from nightlab.experiments.freeze import freeze
+    from nightlab.night.publish import repository
+
+    frozen = freeze(plan)
+    repository(lab).commit([plan.folder], f"{plan.name}: the plan is frozen", {"Nightlab-Plan": frozen.sha256})
+
+
+def _ask(lab: Lab, plan: Plan, wanted: list[Cell], models: list[str]) -> None:
+    from nightlab.cli.lines import event_line
+    from nightlab.events import EventLog
+    from nightlab.night.lock import LabLock
+
+    name = time.strftime("sweep-%Y%m%d-%H%M%S", time.gmtime())
+    lock = LabLock(lab.lock)
+    lock.acquire(name)
+    events = EventLog(lab.cache / "sweeps" / name)
+    events.subscribe(lambda event: click.echo(event_line(event)))
+    try:
+        failed, result = asyncio.run(_run(lab, plan, wanted, models, events))
+    except asyncio.CancelledError:
+        raise click.Abort from None
+    finally:
+        events.close()
+        lock.release()
+    for sentence in failed:
+        click.echo(f"nightlab: {sentence}", err=True)
+    click.echo(f"{result.answered} answered, {result.failed} failed, {result.missing} missing of {result.planned}")
+    raise SystemExit(1 if result.missing else 0)
+
+
+async def _run(
+    lab: Lab, plan: Plan, wanted: list[Cell], models: list[str], events: EventLog
+) -> tuple[list[str], SweepResult]:
+    """Start, prove, ask, stop: what failed to start, and what became of the cells."""
+    from nightlab.experiments.sweep import Endpoint, run_sweep
+
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    servers: list[Server] = []
+    leases = asyncio.create_task(_keep(servers, lab.config.lease_seconds / LEASE_SHARE))
+    try:
+        for model in models:
+            servers.append(await _launch(lab, plan, model, events.path.parent.name))
+        proven = await asyncio.gather(*(server.ensure_ready(events) for server in servers), return_exceptions=True)
+        failed = [result for result in proven if isinstance(result, BaseException)]
+        ready = [result for result in proven if not isinstance(result, BaseException)]
+        ends = {m.model: Endpoint(url=m.url or "", server=m.id, conditions=m.conditions) for m in ready}
+        config = lab.config
+        result = await run_sweep(
+            plan, wanted, ends, events=events, concurrency=config.concurrency, timeout=config.request_timeout
+        )
+    finally:
+        leases.cancel()
+        await asyncio.gather(*(server.stop(events) for server in servers))
+    return [_sentence(error) for error in failed], result
+
+
+def _sentence(error: BaseException) -> str:
+    """What kept a server from starting; a defect of ours is raised as it is."""
+    from nightlab.errors import NightlabError
+
+    if not isinstance(error, NightlabError):
+        raise error
+    return str(error)
+
+
+async def _launch(lab: Lab, plan: Plan, name: str, night: str) -> Server:
+    """Start the server of one model with an adapter for each condition of the plan."""
+    from nightlab.adapters.compile import compile_adapter
+    from nightlab.compute import open_place
+    from nightlab.experiments.identity import adapter_folder, model_folder, num_layers
+    from nightlab.servers.server import Server, Wanted
+
+    model = plan.model(name)
+    compiled = {}
+    for condition in plan.conditions:
+        if condition.amplification is not None:
+            adapter, weights = condition.amplification.single(num_layers(plan, model))
+            source = adapter_folder(plan, model, adapter)
+            assert source is not None, "the plan was checked"
+            compiled[condition.name] = compile_adapter(source, weights, lab.adapters_cache)
+    folder = model_folder(plan, model)
+    assert folder is not None, "the plan was checked"
+    number = [m.name for m in plan.models].index(name)
+    port = plan.serving.port + number if plan.serving.port else 0
+    wanted = Wanted(model=name, model_id=model.id, path=folder, adapters=compiled, engine=plan.serving.engine)
+    return await Server.launch(lab, open_place(lab), wanted, key=f"{plan.name}/{name}", night=night, port=port)
+
+
+async def _keep(servers: list[Server], seconds: float) -> None:
+    """Renew the leases of the servers, so that they end when this process does."""
+    while True:
+        for server in servers:
+            server.renew()
+        await asyncio.sleep(seconds)
