@@ -44,12 +44,12 @@ def helps(command: click.Command, context: click.Context) -> Iterator[tuple[str,
         for name in command.list_commands(context):
             below = command.get_command(context, name)
             assert below is not None
-            yield from helps(below, click.Context(below, context, info_name=name, terminal_width=80))
+            yield from helps(below, click.Context(below, context, name, terminal_width=80, **below.context_settings))
 
 
 def cli_page() -> str:
     """docs/reference/cli.md."""
-    top = click.Context(cli, info_name="nightlab", terminal_width=80)
+    top = click.Context(cli, info_name="nightlab", terminal_width=80, **cli.context_settings)
     sections = [f"## {path}\n\n```text\n{text}\n```\n" for path, text in helps(cli, top)]
     return "\n".join([GENERATED + CLI, *sections])
 
