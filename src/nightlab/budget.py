@@ -1,8 +1,8 @@
 """Hard limits: reserve before a call, commit what it cost after it.
 
-Dollars, tokens, GPU-seconds and the clock are checked before anything is spent; the ledger is append-only and keyed, so that a
-resumed night neither forgets nor pays twice. A reservation that a dead process left open counts as spent, in full, until it is settled.
-An unknown price stops: it never counts as zero.
+Dollars, tokens, GPU-seconds and the clock are checked before anything is spent; the ledger is append-only and keyed, so
+that a resumed night neither forgets nor pays twice. A reservation that a dead process left open counts as spent, in
+full, until it is settled. An unknown price stops: it never counts as zero.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Budget:
     ) -> Reservation:
         """Set an amount aside before it is spent; the same key again returns the same reservation.
 
-        Raises BudgetExceeded where a limit would be crossed, the deadline is past, or the price is unknown (`usd=None`).
+        Raises BudgetExceeded where a limit would be crossed, the deadline is past, or the price is unknown (None).
         """
         if key in self._entries:
             return Reservation(self, key)

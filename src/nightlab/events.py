@@ -1,7 +1,7 @@
 """The append-only log of a night: everything that happened is a line, every view of a night is a fold over the lines.
 
-An event is `{"v": 1, "t": time, "kind": ..., **fields}`. A fallback, skip, truncation, retry exhaustion or imputation is a
-`degradation` event and must stand in the report.
+An event is `{"v": 1, "t": time, "kind": ..., **fields}`. A fallback, skip, truncation, retry exhaustion or imputation
+is a `degradation` event and must stand in the report.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Durable files: atomic replacement, lines that only grow, checked reading.
 
-Everything nightlab remembers passes through here. A file is either replaced as a whole (a crash leaves the old or the new one)
-or grows by whole JSON lines (a crash leaves at most one torn line at the end, which readers drop and the next writer cuts).
-Limit: one process writes a given JsonLines file at a time; the lab's lock sees to that.
+Everything nightlab remembers passes through here. A file is either replaced as a whole (a crash leaves the old or the
+new one) or grows by whole JSON lines (a crash leaves at most one torn line at the end, which readers drop and the next
+writer cuts). Limit: one process writes a given JsonLines file at a time; the lab's lock sees to that.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -115,6 +116,8 @@ def parse_yaml(text: str, where: Path | str, error: type[UsageError], *, first_l
     def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = loader.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 raise yaml.constructor.ConstructorError(None, None, "a key that is no plain value", key_node.start_mark)
@@ -128,7 +131,7 @@ def parse_yaml(text: str, where: Path | str, error: type[UsageError], *, first_l
 
     Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
     try:
-        return yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, Loader)
     except yaml.MarkedYAMLError as problem:
         line = first_line + (problem.problem_mark.line if problem.problem_mark else 0)
         raise error(f"malformed YAML: {problem.problem or problem.context}", where=f"{where}:{line}") from problem
@@ -158,11 +161,12 @@ def sha256_json(value: object) -> str:
 
 
 class JsonLines:
-    """A file of JSON lines that only grows: one writing process, any number of readers."""
+    """A file of JSON lines that only grows: one writing process (any of its threads), any number of readers."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd: int | None = None
+        self._lock = threading.Lock()
 
     def append(self, row: Mapping[str, object], *, sync: bool = True) -> None:
         """Add one row; with `sync` it is on the disk when this returns. Raises StorageError."""
@@ -173,7 +177,7 @@ class JsonLines:
         data = b"".join(_line(row) for row in rows)
         if not data:
             return
-        with storage(self.path):
+        with self._lock, storage(self.path):
             fd = self._open()
             start = os.fstat(fd).st_size
             try:
@@ -214,8 +218,9 @@ class JsonLines:
         with storage(self.path), self.path.open("rb+") as file:
             size = file.seek(0, os.SEEK_END)
             end = _end_of_last_line(file, size)
-            file.truncate(end)
-            os.fsync(file.fileno())
+            if end < size:
+                file.truncate(end)
+                os.fsync(file.fileno())
         return size - end
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """A lab: a folder under git whose pyproject.toml has [tool.nightlab]. Every path of it is made here, and nowhere else.
 
-The top-level folders agents/, tools/, skills/, experiments/ and state/ are shipped with the package; a lab inherits, file by file,
-what it does not have itself: first the lab's own file, else the shipped one.
+The top-level folders agents/, tools/, skills/, experiments/ and state/ are shipped with the package; a lab inherits,
+file by file, what it does not have itself: first the lab's own file, else the shipped one.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """The settings of a lab: each with a type, a default, one sentence, and the origin of its value.
 
-Read from `[tool.nightlab]` in the lab's pyproject.toml, overridden by `NIGHTLAB_*` in the environment, overridden by flags.
-An unknown key is an error that names the nearest valid one. Secrets never stand here: they come from the environment alone.
+Read from `[tool.nightlab]` in the lab's pyproject.toml, overridden by `NIGHTLAB_*` in the environment, overridden by
+flags. An unknown key is an error that names the nearest valid one. Secrets never stand here: they come from the
+environment alone.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -119,13 +121,16 @@ def load(pyproject: Path, flags: Mapping[str, Value | None] | None = None) -> Co
     """The effective settings of a lab; flags that are None are not given. Raises ConfigError."""
     settings = {key: Setting(spec.default, "default") for key, spec in KEYS.items()}
     for name, value in (read_table(pyproject) or {}).items():
-        settings[_known(name, pyproject)] = Setting(_checked(name, value, pyproject), pyproject.name)
+        key = _known(name, pyproject)
+        settings[key] = Setting(_checked(name, value, pyproject), pyproject.name)
     for name, text in os.environ.items():
-        if name.startswith("NIGHTLAB_") and name.removeprefix("NIGHTLAB_").lower() in KEYS:
-            settings[name.removeprefix("NIGHTLAB_").lower()] = Setting(_checked(name, text, "environment"), name)
+        if name.startswith("NIGHTLAB_"):
+            key = _known(name.removeprefix("NIGHTLAB_").lower(), f"environment: {name}")
+            settings[key] = Setting(_checked(name, text, "environment"), name)
     for name, flag in (flags or {}).items():
         if flag is not None:
-            settings[_known(name, "flags")] = Setting(_checked(name, flag, "flags"), "--" + name.replace("_", "-"))
+            key = _known(name, "flags")
+            settings[key] = Setting(_checked(name, flag, "flags"), "--" + name.replace("_", "-"))
     return Config(settings)
 
 
@@ -154,19 +159,17 @@ def _checked(name: str, value: object, where: Path | str) -> Value:
 
 def _converted(value: object, kind: type) -> Value | None:
     """The value as the kind of its default, or None where it is of another kind."""
-    if isinstance(value, bool) or (kind is str) != isinstance(value, str) and not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     if kind is str:
         return value if isinstance(value, str) and value.strip() else None
     try:
-        number = float(value) if isinstance(value, str | int | float) else None
+        number = float(value)
     except ValueError:
         return None
-    if number is None or number != number or number in (float("inf"), float("-inf")):
+    if not math.isfinite(number) or (kind is int and not number.is_integer()):
         return None
-    if kind is int:
-        return int(number) if number == int(number) else None
-    return number
+    return int(number) if kind is int else number
 
 
 def _named(kind: type) -> str:

@@ -55,6 +55,10 @@ _EFFECTS = {
 class Works(Protocol):
     """Background work of a night behind handles: the night waits for it, the model does not poll."""
 
+    def forget(self, handle: str) -> Any:
+        """Let the work of a handle that ended be started anew."""
+        ...
+
     def ensure(self, handle: str) -> Any:
         """Start the work of a handle, or find it running or done."""
         ...

@@ -9,10 +9,12 @@ missing. The past deadline of a budget ends a sweep the same way.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from nightlab.budget import Budget
 from nightlab.errors import SweepStopped, UsageError, nearest
@@ -87,34 +89,44 @@ async def run_sweep(
     max_identical_failures: int | None = None,
     timeout: float = 120.0,
     on_progress: Callable[[Progress], None] | None = None,
+    samples: Samples | None = None,
 ) -> SweepResult:
     """Ask every cell that has no sample yet; `servers` by model name, a model without one keeps its cells missing.
+
+    Give `samples` where several sweeps of one experiment run side by side in this process: the caller opened the store,
+    holds the folder (`sole_writer`) and closes it.
 
     Raises FrozenError for a plan that is not frozen or changed since, UsageError for a condition its server lacks,
     LockHeld while another process sweeps here, StorageError. Cancelling it keeps what was answered.
     """
     verify(plan)
     start = time.monotonic()
-    with sole_writer(plan.folder):
-        samples = Samples(plan.folder)
+    with _store(plan.folder, samples) as samples:
         missing = samples.missing(cells)
         _check_served(missing, servers)
         watch = _Watch(plan.name, len(cells), len(cells) - len(missing), events, on_progress)
         limit = max_identical_failures or plan.stop.max_identical_failures
-        try:
-            async with Writer(samples.answers) as answers, Writer(samples.failed) as failures:
-                shares = [
-                    Share(model, endpoint, mine, answers, failures, limit, budget, watch.tick)
-                    for model, endpoint in servers.items()
-                    if (mine := [cell for cell in missing if cell.model == model])
-                ]
-                watch.started(len(missing), shares)
-                await _together([share.run(concurrency, timeout) for share in shares])
-        finally:
-            samples.close()
+        async with Writer(samples.answers) as answers, Writer(samples.failed) as failures:
+            shares = [
+                Share(model, endpoint, mine, answers, failures, limit, budget, watch.tick)
+                for model, endpoint in servers.items()
+                if (mine := [cell for cell in missing if cell.model == model])
+            ]
+            watch.started(len(missing), shares)
+            await _together([share.run(concurrency, timeout) for share in shares])
     result = _result(cells, missing, shares, time.monotonic() - start)
     watch.finished(result)
     return result
+
+
+@contextlib.contextmanager
+def _store(folder: Path, given: Samples | None) -> Iterator[Samples]:
+    """The store that the caller keeps open, or one of our own, closed at the end."""
+    if given is not None:
+        yield given
+        return
+    with sole_writer(folder), contextlib.closing(Samples(folder)) as own:
+        yield own
 
 
 async def _together(work: Iterable[Coroutine[object, object, None]]) -> None:

@@ -98,6 +98,11 @@ class Repository:
         with self._open() as repo:
             return not git_state.changed(repo, [self._inner(repo, self.root)])
 
+    def has(self, key: str) -> bool:
+        """Whether a commit carries this key."""
+        with self._open() as repo:
+            return _find(repo, key) is not None
+
     def head(self) -> str | None:
         """The newest commit, or None before the first."""
         with self._open() as repo:

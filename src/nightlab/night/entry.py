@@ -1,0 +1,104 @@
+"""The diary entry of a night, made by code from its events: what it did, found, mended and left open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+from nightlab.events import EventLog
+from nightlab.lab import Lab
+from nightlab.night.progress import progress
+from nightlab.night.reporting import claims_of
+from nightlab.record.diary import Diary
+from nightlab.record.state import ResearchState
+
+MOST = 40  # lines of one section
+Row = dict[str, Any]
+
+
+def write_entry(lab: Lab, night: str, title: str | None = None, summary: str = "", coming: str = "") -> None:
+    """Write the night's entry, or rewrite its own text. Words that are given stand before those made by code."""
+    events = list(EventLog(lab.night(night)).read())
+    diary = Diary(lab.diary)
+    known = diary.entry(night)
+    names = touched(events)
+    heading = title or (known.title if known else None) or default_title(names)
+    sections = {
+        "Session summary": "\n\n".join(filter(None, (summary.strip(), _summary(lab, events, names)))),
+        "What I did": _bullets(_done(events)),
+        "Findings": _bullets(f"`{name}` {text}" for experiment in names for name, text in claims_of(lab, experiment)),
+        "Problems and fixes": _bullets(_problems(events)),
+        "Next session": "\n\n".join(filter(None, (coming.strip(), _bullets(_queue(lab))))),
+    }
+    diary.add_entry(night, heading, sections, date=local_date(events))
+
+
+def touched(events: Iterable[Row]) -> list[str]:
+    """The experiments that the events name, in order."""
+    return list(dict.fromkeys(str(row["experiment"]) for row in events if row.get("experiment")))
+
+
+def default_title(names: list[str]) -> str:
+    """A title by code."""
+    return ", ".join(names) if names else "A night without an experiment"
+
+
+def local_date(events: list[Row]) -> str | None:
+    """The date of the night's beginning, where the lab is."""
+    return datetime.fromisoformat(events[0]["t"]).astimezone().date().isoformat() if events else None
+
+
+def _summary(lab: Lab, events: list[Row], names: list[str]) -> str:
+    lines = []
+    for name in names:
+        now = progress(lab, name)
+        planned, answered = sum(now.planned.values()), sum(now.answered.values())
+        lines.append(f"{name}: {answered} of {planned} cells answered, {now.judged} judged.")
+    ended = next((row for row in reversed(events) if row["kind"] == "wrap_up"), None)
+    return " ".join(lines) + (f" The night ended: {ended['why']}." if ended else "")
+
+
+def _done(events: list[Row]) -> Iterator[str]:
+    for row in events:
+        match row["kind"]:
+            case "plan_frozen":
+                yield f"Froze {row['experiment']}: {row['cells']} cells, plan `{row['sha256'][:12]}`."
+            case "server_ready":
+                yield f"Proved the server `{row['server']}` of {row['model']}."
+            case "sweep_finished":
+                yield f"Asked {row['asked']} cells of {row['experiment']}: {row['answered']} answered."
+            case "judging_finished":
+                yield f"Judged {row['judged']} samples, {row['na']} without a score."
+            case "report":
+                yield f"Compiled `{row['path']}`."
+            case _:
+                pass
+
+
+def _problems(events: list[Row]) -> Iterator[str]:
+    for row in events:
+        match row["kind"]:
+            case "server_failed":
+                yield f"The server of {row['model']} failed ({row['failure']}): {row['error']}"
+            case "correction":
+                changed = ", ".join(f"`{key}` to `{value}`" for key, value in row["changes"].items())
+                yield f"Corrected the plan before it was frozen, {changed}: {row['why']}"
+            case "degradation":
+                yield f"{row['what']}: {row['why']}"
+            case "error":
+                yield f"An error that the night survived: {row['what']}"
+            case _:
+                pass
+
+
+def _queue(lab: Lab) -> Iterator[str]:
+    for item in ResearchState(lab.state_file).queue():
+        if item.status in ("open", "partial"):
+            yield f"{item.experiment} {item.text} ({item.status})"
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    shown = list(dict.fromkeys(" ".join(line.split()) for line in lines))
+    more = [f"and {len(shown) - MOST} more"] if len(shown) > MOST else []
+    return "\n".join(f"- {line}" for line in [*shown[:MOST], *more])

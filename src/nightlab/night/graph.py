@@ -1,0 +1,157 @@
+"""The graph of one watch: wake, then think, act and wait in turns, until it hands over or ends.
+
+LangGraph keeps where we are (ids and counters only; every step is durable before the next begins); the transcript, the
+journal and the event log keep what happened, and win on a disagreement: each node first looks at the files and does
+only what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any, Protocol, TypedDict
+
+os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"  # read when langgraph is imported: a checkpoint row must not name code
+for _tracing in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2"):
+    os.environ.pop(_tracing, None)
+
+from langgraph.checkpoint.base import BaseCheckpointSaver  # noqa: E402
+from langgraph.func import task  # noqa: E402
+from langgraph.graph import END, START, StateGraph  # noqa: E402
+from langgraph.graph.state import CompiledStateGraph  # noqa: E402
+
+from nightlab.brains import Turn  # noqa: E402
+from nightlab.night.watch import Message, Watch  # noqa: E402
+
+MAX_SILENT_TURNS = 3
+
+
+class Where(TypedDict, total=False):
+    """Where a watch stands; everything else is in files."""
+
+    watch: str
+    messages: int
+    silent: int
+    outcome: str
+    reason: str
+
+
+class Session(Protocol):
+    """What the graph needs of the night that runs it."""
+
+    watch: Watch
+
+    def situation(self) -> str:
+        """The text that opens a watch."""
+        ...
+
+    def must_end(self) -> str | None:
+        """Why no further turn may be taken, or None."""
+        ...
+
+    def is_full(self) -> bool:
+        """Whether the watch has grown to the size at which it hands over."""
+        ...
+
+    async def think(self) -> Turn:
+        """One turn of the brain, within the budget; when it returns, the watch has it."""
+        ...
+
+    async def call(self, block: dict[str, Any]) -> dict[str, Any]:
+        """The result of one tool call; a call that was made before returns its result again."""
+        ...
+
+    def ended(self) -> str | None:
+        """The reason that the agent gave for ending the night, or None."""
+        ...
+
+    def nudge(self) -> str:
+        """What an agent that called no tool is told."""
+        ...
+
+
+def user(text: str) -> Message:
+    """A user message of plain text."""
+    return {"role": "user", "content": [{"type": "text", "text": text}]}
+
+
+Graph = CompiledStateGraph[Where, None, Where, Where]
+
+
+def build(session: Session, checkpointer: BaseCheckpointSaver[str]) -> Graph:
+    """The graph of one watch of this session."""
+    watch = session.watch
+
+    @task
+    async def call_tool(block: dict[str, Any]) -> dict[str, Any]:
+        return await session.call(block)
+
+    async def wake(state: Where) -> Where:
+        if not watch.messages:
+            watch.append(user(session.situation()))
+        return {"watch": watch.name, "messages": len(watch.messages), "silent": 0}
+
+    async def think(state: Where) -> Where:
+        if reason := session.must_end():
+            return {"outcome": "end", "reason": reason}
+        if watch.awaits_brain() and session.is_full():
+            return {"outcome": "hand_over", "reason": "the watch has grown to its size"}
+        if watch.awaits_brain():
+            turn = await session.think()
+            if turn.stop_reason in ("refusal", "model_context_window_exceeded"):
+                return {"outcome": "end", "reason": f"the brain stopped: {turn.stop_reason}"}
+        if watch.unanswered():
+            return {"messages": len(watch.messages), "silent": 0}
+        return _silent(session, state)
+
+    async def act(state: Where) -> Where:
+        await asyncio.gather(*(call_tool(block) for block in watch.unanswered() if block["name"] != "wait"))
+        return {"messages": len(watch.messages)}
+
+    async def wait(state: Where) -> Where:
+        await asyncio.gather(*(call_tool(block) for block in watch.unanswered() if block["name"] == "wait"))
+        results = [_result(block, await session.call(block)) for block in watch.unanswered()]
+        if results:
+            watch.append({"role": "user", "content": results})
+        if reason := session.ended():
+            return {"messages": len(watch.messages), "outcome": "end", "reason": reason}
+        return {"messages": len(watch.messages)}
+
+    graph = StateGraph(Where)
+    graph.add_node("wake", wake)
+    graph.add_node("think", think)
+    graph.add_node("act", act)
+    graph.add_node("wait", wait)
+    graph.add_edge(START, "wake")
+    graph.add_edge("wake", "think")
+    graph.add_conditional_edges("think", _after_thinking(watch), ["act", "think", END])
+    graph.add_edge("act", "wait")
+    graph.add_conditional_edges("wait", lambda state: END if state.get("outcome") else "think", ["think", END])
+    return graph.compile(checkpointer=checkpointer)
+
+
+def _after_thinking(watch: Watch) -> Any:
+    def where(state: Where) -> str:
+        if state.get("outcome"):
+            return END
+        return "act" if watch.unanswered() else "think"
+
+    return where
+
+
+def _silent(session: Session, state: Where) -> Where:
+    """An answer without a tool call: say what is open, and give up when it comes again and again."""
+    silent = state.get("silent", 0) + 1
+    if silent >= MAX_SILENT_TURNS:
+        return {"outcome": "end", "reason": f"the brain called no tool {silent} times in a row"}
+    session.watch.append(user(session.nudge()))
+    return {"messages": len(session.watch.messages), "silent": silent}
+
+
+def _result(block: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "tool_result",
+        "tool_use_id": block["id"],
+        "content": str(result["content"]),
+        "is_error": not result["ok"],
+    }

@@ -1,0 +1,90 @@
+"""One night per lab: an advisory lock that the kernel frees when its holder dies, however it dies.
+
+Limit: flock on a network file system may not reach other hosts; the holder's host is named so that a person can tell.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nightlab.errors import LockHeld
+from nightlab.files import now, storage
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lab's lock, as it said itself."""
+
+    pid: int
+    host: str
+    night: str
+    since: str
+
+
+class LabLock:
+    """The lock of one lab; hold it while anything of the lab is written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd: int | None = None
+
+    def acquire(self, night: str) -> None:
+        """Take the lock for a night. Raises LockHeld naming the holder."""
+        with storage(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise held(self.path, read_holder(self.path)) from None
+        holder = Holder(os.getpid(), socket.gethostname(), night, now())
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, json.dumps(asdict(holder)).encode(), 0)
+        self._fd = fd
+
+    def release(self) -> None:
+        """Give the lock back; releasing a lock that is not held changes nothing."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def held(path: Path, holder: Holder | None) -> LockHeld:
+    """The error that names who runs a night on this lab."""
+    if holder is None:
+        return LockHeld("another night is starting on this lab", where=path, hint="`nightlab status` shows it")
+    return LockHeld(
+        f"night {holder.night} runs on this lab: process {holder.pid} on {holder.host}, since {holder.since}",
+        where=path,
+        hint="`nightlab status` shows it; `nightlab tail` follows it",
+    )
+
+
+def read_holder(path: Path) -> Holder | None:
+    """What the lock file says of its holder, dead or alive; None where it says nothing."""
+    try:
+        data = json.loads(path.read_text("utf-8"))
+        return Holder(int(data["pid"]), str(data["host"]), str(data["night"]), str(data["since"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def living_holder(path: Path) -> Holder | None:
+    """The holder of a lock that is held right now, or None."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return read_holder(path)
+    finally:
+        os.close(fd)
+    return None

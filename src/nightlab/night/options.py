@@ -1,0 +1,63 @@
+"""How a night is asked for, and how it ended."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from nightlab.errors import UsageError
+from nightlab.lab import Lab
+
+NightWord = Literal["running", "waiting", "finished", "stopped", "failed", "dead"]
+Ending = Literal["finished", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks of a night; None takes the lab's setting."""
+
+    until: str | None = None
+    """Local clock time of the deadline, HH:MM; the next time that the clock shows it."""
+    hours: float | None = None
+    """Hours from now to the deadline."""
+    budget: float | None = None
+    """US dollars."""
+    gpu_hours: float | None = None
+    turns: int | None = None
+    brief: Callable[[Lab], Path] | None = None
+    """Writes the morning brief; called by the wrap-up before its last commit."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a night ended."""
+
+    night: str
+    state: Ending
+    reason: str
+    needs_you: int
+    seconds: float
+    usd: float
+
+
+def deadline(options: Options, lab: Lab) -> float:
+    """The deadline in seconds since the epoch. Raises UsageError for a clock time that is none, or two answers."""
+    if options.until and options.hours is not None:
+        raise UsageError("--until and --hours both set the deadline", hint="give one of them")
+    if options.until:
+        return _next(options.until)
+    return time.time() + 3600 * (options.hours if options.hours is not None else lab.config.hours)
+
+
+def _next(clock: str) -> float:
+    found = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", clock)
+    if not found:
+        raise UsageError(f"--until {clock!r} is no clock time", hint="write it as HH:MM, for example 07:00")
+    here = datetime.now().astimezone()
+    then = here.replace(hour=int(found[1]), minute=int(found[2]), second=0, microsecond=0)
+    return (then if then > here else then + timedelta(days=1)).timestamp()

@@ -1,0 +1,54 @@
+"""What must hold before a night begins; everything is looked at before anything is written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from nightlab.errors import LabError, NotSetUp, StorageError
+from nightlab.lab import Lab
+from nightlab.night.lock import held, living_holder
+from nightlab.night.options import Options, deadline
+from nightlab.record.repository import Repository
+
+LEAST_FREE_MB = 50
+
+
+def preflight(lab: Lab, options: Options) -> None:
+    """Raise NotSetUp, UsageError, StorageError or LockHeld where a night could not run; nothing is written."""
+    _brain(lab)
+    deadline(options, lab)
+    if not lab.state_file.is_file():
+        raise LabError("no research state", where=lab.state_file, hint="`nightlab init .` adds what is missing")
+    lab.experiment_names()
+    _writable(lab.root)
+    Repository(lab.root).check()
+    if holder := living_holder(lab.lock):
+        raise held(lab.lock, holder)
+
+
+def _brain(lab: Lab) -> None:
+    if lab.config.brain != "claude":
+        return
+    other = '`nightlab demo` shows one at work, and `brain = "playbook"` under [tool.nightlab] needs none'
+    if not os.environ.get("ANTHROPIC_API_KEY"):
+        raise NotSetUp(
+            "the brain is claude, and ANTHROPIC_API_KEY is not set", hint=f"export ANTHROPIC_API_KEY=...; {other}"
+        )
+    raise NotSetUp("the brain claude is not part of this version", hint=other)
+
+
+def _writable(root: Path) -> None:
+    """Whether the lab can be written and has room; asked of the system, not tried."""
+    for folder in (root, root / "state", root / "experiments"):
+        if folder.is_dir() and not os.access(folder, os.W_OK):
+            raise StorageError("the lab is read-only", where=folder, hint="choose a folder you can write to")
+    flags = os.statvfs(root).f_flag
+    if flags & os.ST_RDONLY:
+        raise StorageError("the file system is read-only", where=root, hint="choose a folder you can write to")
+    free = shutil.disk_usage(root).free / 1e6
+    if free < LEAST_FREE_MB:
+        raise StorageError(
+            f"only {free:.0f} MB are free", where=root, hint=f"a night needs at least {LEAST_FREE_MB} MB"
+        )

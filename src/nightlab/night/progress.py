@@ -1,0 +1,82 @@
+"""How far an experiment is, from its files alone: what is planned, asked, judged, analysed and reported.
+
+Counts come from line scans, not from the models, so that a situation is cheap on any machine.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nightlab.errors import NightlabError
+from nightlab.experiments.lock import read_lock
+from nightlab.experiments.plan import Plan
+from nightlab.experiments.samples import SAMPLES
+from nightlab.files import JsonLines
+from nightlab.judging.rubric import Rubric
+from nightlab.lab import Lab
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One experiment: counts by model, and what its next step builds on. `problem`: why its plan cannot be read."""
+
+    experiment: str
+    question: str = ""
+    frozen: bool = False
+    planned: dict[str, int] = field(default_factory=dict)
+    answered: dict[str, int] = field(default_factory=dict)
+    judged: int = 0
+    judgments_planned: int = 0
+    analyzed: bool = False
+    reported: bool = False
+    problem: str | None = None
+
+    @property
+    def missing(self) -> dict[str, int]:
+        """Cells without an answer, for each model that has some."""
+        gaps = {model: planned - self.answered.get(model, 0) for model, planned in self.planned.items()}
+        return {model: gap for model, gap in gaps.items() if gap > 0}
+
+    def as_data(self) -> dict[str, Any]:
+        """The record as tools and the situation show it."""
+        return asdict(self) | {"missing": self.missing}
+
+
+def progress(lab: Lab, name: str) -> Progress:
+    """How far an experiment is. Raises UsageError where there is none of that name."""
+    folder = lab.experiment(name)
+    try:
+        plan = Plan.load(folder)
+        frozen = read_lock(folder) is not None
+        rubric = Rubric.load(plan.rubric)
+    except NightlabError as error:
+        return Progress(folder.name, problem=str(error))
+    each = len(plan.conditions) * len(plan.prompts) * plan.replicates
+    answered = Counter(str(row["model"]) for row in JsonLines(folder / SAMPLES).read())
+    judgments = {
+        (row["key"], row["judge"], row["repeat"])
+        for row in JsonLines(folder / "judgments.jsonl").read()
+        if row["rubric"] == rubric.sha
+    }
+    return Progress(
+        experiment=folder.name,
+        question=plan.question,
+        frozen=frozen,
+        planned={model.name: each for model in plan.models},
+        answered=dict(answered),
+        judged=len(judgments),
+        judgments_planned=sum(answered.values()) * plan.judge.repeats,
+        analyzed=_newer(folder / "claims.yaml", folder),
+        reported=_newer(folder / "report.md", folder),
+    )
+
+
+def _newer(result: Path, folder: Path) -> bool:
+    """Whether a result is there and not older than the rows it was made from."""
+    if not result.is_file():
+        return False
+    rows = [folder / SAMPLES, folder / "judgments.jsonl"]
+    return all(result.stat().st_mtime_ns >= p.stat().st_mtime_ns for p in rows if p.is_file())

@@ -1,0 +1,75 @@
+"""Analysis and report of an experiment as a night makes them: with every server and event that concerns it."""
+
+from __future__ import annotations
+
+import csv
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nightlab.budget import Budget, Limits
+from nightlab.errors import PlanError
+from nightlab.events import EventLog
+from nightlab.evidence.analyze import Analysis, analyze
+from nightlab.evidence.report import compile_report
+from nightlab.files import read_yaml
+from nightlab.lab import Lab
+from nightlab.servers.manifest import list_servers
+
+_DRAWING = threading.Lock()  # figures are drawn by one thread at a time
+
+
+def analyze_experiment(lab: Lab, experiment: str) -> Analysis:
+    """Tables, verdicts, claims and figures of an experiment. Raises ConservationError, FrozenError."""
+    folder = lab.experiment(experiment)
+    nights = list(nights_of(lab, folder.name))
+    events = [row for night in nights for row in EventLog(lab.night(night)).read()]
+    servers = [manifest.model_dump() for manifest in list_servers(lab)]
+    with _DRAWING:
+        return analyze(folder, servers=servers, events=events, cost=_cost(lab, nights), resamples=lab.config.bootstrap)
+
+
+def report_experiment(lab: Lab, experiment: str, analysis: Analysis | None = None) -> Path:
+    """Compile an experiment's report. Raises ReportError, QueryError."""
+    with _DRAWING:
+        return compile_report(lab.experiment(experiment), analysis)
+
+
+def nights_of(lab: Lab, experiment: str) -> Iterator[str]:
+    """The nights whose events name an experiment."""
+    for night in lab.night_names():
+        if any(row.get("experiment") == experiment for row in EventLog(lab.night(night)).read()):
+            yield night
+
+
+def claims_of(lab: Lab, experiment: str) -> list[tuple[str, str]]:
+    """The claims of an experiment as they are cited: `exp_001/c1` and the sentence."""
+    path = lab.experiment(experiment) / "claims.yaml"
+    rows = (read_yaml(path, PlanError) or {}).get("claims", []) if path.is_file() else []
+    return [(f"{short_name(experiment)}/{row['id']}", str(row["sentence"])) for row in rows]
+
+
+def verdicts_of(lab: Lab, experiment: str) -> list[tuple[str, str]]:
+    """The verdicts on an experiment's hypotheses: `exp_001/H1` and what the data say."""
+    path = lab.experiment(experiment) / "tables" / "verdicts.csv"
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as source:
+        rows = list(csv.DictReader(source))
+    return [(f"{short_name(experiment)}/{row['id']}", f"{row['verdict']}: {row['text']}") for row in rows]
+
+
+def short_name(experiment: str) -> str:
+    """exp_001 of exp_001_phase1_replication."""
+    return "_".join(experiment.split("_")[:2])
+
+
+def _cost(lab: Lab, nights: list[str]) -> dict[str, float]:
+    totals: dict[str, Any] = {"usd": 0.0, "tokens": 0.0, "gpu_seconds": 0.0}
+    for night in nights:
+        spent = Budget(lab.night(night) / "ledger.jsonl", Limits()).spent()
+        totals["usd"] += spent.usd
+        totals["tokens"] += spent.tokens
+        totals["gpu_seconds"] += spent.gpu_seconds
+    return totals

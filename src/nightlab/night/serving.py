@@ -1,0 +1,58 @@
+"""Which server a plan's model needs, and which of the lab's proven servers is it.
+
+A server is matched by content: the model's id and the compiled adapter behind each condition, never by a name alone.
+"""
+
+from __future__ import annotations
+
+from nightlab.adapters.compile import Compiled, compile_adapter
+from nightlab.errors import AdapterError, PlanError, ServerError
+from nightlab.experiments.identity import adapter_folder, model_folder, num_layers
+from nightlab.experiments.plan import CONFIG, Plan
+from nightlab.experiments.schema import Model
+from nightlab.experiments.sweep import Endpoint
+from nightlab.lab import Lab
+from nightlab.servers.manifest import Manifest
+from nightlab.servers.server import Wanted, list_servers
+
+
+def compiled(lab: Lab, plan: Plan, model: Model) -> dict[str, Compiled]:
+    """The compiled adapter of each condition of a model. Raises AdapterError, AmplificationError, PlanError."""
+    layers = num_layers(plan, model)
+    found = {}
+    for condition in plan.conditions:
+        if condition.amplification is None:
+            continue
+        adapter, weights = condition.amplification.single(layers)
+        source = adapter_folder(plan, model, adapter)
+        if source is None:
+            raise AdapterError(f"the model {model.name} has no adapter {adapter}", where=condition.path)
+        found[condition.name] = compile_adapter(source, weights, lab.adapters_cache)
+    return found
+
+
+def wanted(lab: Lab, plan: Plan, model: Model) -> Wanted:
+    """The server that a model of a plan needs. Raises PlanError where the model is not on this machine."""
+    folder = model_folder(plan, model)
+    if folder is None:
+        raise PlanError(f"the model {model.name} is not on this machine", where=plan.folder / CONFIG)
+    return Wanted(model.name, model.id, folder, compiled(lab, plan, model), plan.serving.engine)
+
+
+def ready_server(lab: Lab, plan: Plan, model: Model) -> Manifest | None:
+    """The newest proven server that serves this model with exactly these conditions, or None."""
+    names = {condition: one.name for condition, one in compiled(lab, plan, model).items()}
+    for manifest in reversed(list_servers(lab)):
+        same = (manifest.model, manifest.model_id, manifest.state) == (model.name, model.id, "ready")
+        if same and names.items() <= manifest.conditions.items():
+            return manifest
+    return None
+
+
+def endpoint(lab: Lab, plan: Plan, model: Model) -> Endpoint:
+    """The proven server of a model, as a sweep asks it. Raises ServerError where there is none."""
+    manifest = ready_server(lab, plan, model)
+    if manifest is None or manifest.url is None:
+        hint = "call start_server, and wait for it"
+        raise ServerError(f"no proven server of {model.name}", failure="no_server", where=plan.name, hint=hint)
+    return Endpoint(url=manifest.url, server=manifest.id, conditions=manifest.conditions)

@@ -1,0 +1,137 @@
+"""A night at work: its limits, its log, its watch, and the tools that its agent calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nightlab.agents import AgentSpec
+from nightlab.brains import Brain, Turn
+from nightlab.budget import Budget
+from nightlab.errors import BudgetExceeded
+from nightlab.events import EventLog
+from nightlab.files import sha256_text
+from nightlab.lab import Lab
+from nightlab.night import situation
+from nightlab.night.journal import Journal
+from nightlab.night.watch import Watch, last_text
+from nightlab.night.works import NightWorks
+from nightlab.skills import index
+from nightlab.toolbox import Toolbox, ToolContext
+
+MAX_WATCH_BYTES = 600_000  # about 150,000 tokens: then the watch hands over
+
+
+@dataclass
+class NightSession:
+    """Everything that a watch's graph needs; see graph.Session for what each method answers."""
+
+    lab: Lab
+    night: str
+    agent: AgentSpec
+    brain: Brain
+    toolbox: Toolbox
+    events: EventLog
+    budget: Budget
+    journal: Journal
+    works: NightWorks
+    watch: Watch
+    turns: int
+    handover: str | None = None
+    why: str | None = None
+    """Why the night is being closed, once its agent or its wrap-up said so."""
+
+    def __post_init__(self) -> None:
+        said = self.events.last("wrap_up")
+        self.why = str(said["why"]) if said else None
+        self.events.subscribe(self._hear)
+
+    def _hear(self, row: dict[str, Any]) -> None:
+        if row["kind"] == "wrap_up":
+            self.why = str(row["why"])
+
+    def open_watch(self) -> None:
+        """Write the constant part of the watch, if this is its beginning."""
+        if self.watch.header:
+            return
+        skills = index(self.lab, self.agent.skills)
+        text = f"{self.agent.prompt}\n\n{skills}" if skills else self.agent.prompt
+        self.watch.open(self.agent.name, self.brain.name, [{"type": "text", "text": text}], self.toolbox.schemas())
+        self.events.emit("watch_started", watch=self.watch.name, agent=self.agent.name, brain=self.brain.name)
+
+    def situation(self) -> str:
+        """The text that opens a watch."""
+        return situation.render(situation.situation(self.lab, self.night, self.budget, self.handover))
+
+    def must_end(self) -> str | None:
+        """Why no further turn may be taken: a limit, a stop from outside, or the agent's own end; else None."""
+        if self.works.stop.is_set():
+            return "stopped from outside"
+        if reason := self.ended():
+            return reason
+        if self.turns >= self.lab.config.turns:
+            return f"all {self.lab.config.turns} turns are used"
+        try:
+            self.budget.check_clock()
+        except BudgetExceeded as error:
+            return error.what
+        return None
+
+    def is_full(self) -> bool:
+        """Whether the watch has grown to the size at which it hands over."""
+        return self.watch.size > MAX_WATCH_BYTES
+
+    async def think(self) -> Turn:
+        """One turn of the brain, kept in the watch; reserved before and committed after. Raises BudgetExceeded."""
+        request = self.watch.request()
+        key = f"{self.watch.name}/turn/{len(request.messages)}"
+        quote = self.brain.quote(request)
+        reservation = self.budget.reserve(key, usd=quote.usd, tokens=quote.tokens, who=self.agent.name)
+        turn = await self.brain.turn(request)
+        self.watch.append_turn(turn)
+        reservation.commit(usd=turn.usd, tokens=turn.usage.total)
+        self.turns += 1
+        said = last_text([{"role": "assistant", "content": turn.content}])
+        calls = [block["name"] for block in turn.calls]
+        self.events.once(
+            key,
+            "turn",
+            watch=self.watch.name,
+            said=said[:400],
+            calls=calls,
+            stop=turn.stop_reason,
+            tokens=turn.usage.total,
+            usd=turn.usd,
+        )
+        return turn
+
+    async def call(self, block: dict[str, Any]) -> dict[str, Any]:
+        """The result of one tool call: a call that returned before returns the same again."""
+        call_id, name = str(block["id"]), str(block["name"])
+        if found := self.journal.result(call_id):
+            return found
+        self.events.once(f"{call_id}/start", "tool_started", call=call_id, tool=name)
+        result = await self.toolbox.call(name, block["input"], self._context(call_id))
+        error = result.error
+        self.journal.record(call_id, name, {"ok": result.ok, "content": result.to_json()})
+        told = {"code": error.code, "what": error.what[:400]} if error else {}
+        self.events.once(f"{call_id}/end", "tool_finished", call=call_id, tool=name, ok=result.ok, **told)
+        return self.journal.result(call_id) or {}
+
+    def _context(self, call_id: str) -> ToolContext:
+        seed = int(sha256_text(call_id)[:8], 16)
+        return ToolContext(
+            self.lab, self.night, self.agent, self.events, self.budget, self.works, call_id=call_id, seed=seed
+        )
+
+    def ended(self) -> str | None:
+        """The reason that the agent gave for ending the night, or None."""
+        return self.why
+
+    def nudge(self) -> str:
+        """What an agent that called no tool is told."""
+        left = situation.limits(self.budget)
+        return (
+            f"You called no tool. The night goes on (left: {left}). Take the next step of the queue, `wait` for work "
+            "under way, or call `end_night` with the reason."
+        )

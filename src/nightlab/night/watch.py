@@ -1,0 +1,86 @@
+"""A watch: one append-only conversation of one agent, kept as exact message dicts in a JSONL file.
+
+The first line is the header (system prompt and tool list, constant for the watch); every further line is one message.
+Nothing is ever edited: current models bind their thinking to the exact prefix.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nightlab.brains import Turn, TurnRequest
+from nightlab.errors import StorageError
+from nightlab.files import JsonLines, now
+
+Message = dict[str, Any]
+
+
+class Watch:
+    """The transcript of one watch; `messages` is what the brain is sent."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name = name
+        self.path = folder / f"{name}.jsonl"
+        self._lines = JsonLines(self.path)
+        rows = list(self._lines.read())
+        self.header: dict[str, Any] = rows[0] if rows else {}
+        if rows and "system" not in self.header:
+            hint = "move the file away and run again"
+            raise StorageError("a transcript without its header", where=self.path, hint=hint)
+        self.messages: list[Message] = [row["message"] for row in rows[1:]]
+
+    def open(self, agent: str, brain: str, system: list[dict[str, Any]], tools: list[dict[str, Any]]) -> None:
+        """Write the header, unless the watch was opened before."""
+        if not self.header:
+            header = {"v": 1, "t": now(), "watch": self.name, "agent": agent, "brain": brain}
+            self.header = {**header, "system": system, "tools": tools}
+            self._lines.append(self.header)
+
+    def append(self, message: Message, **about: object) -> None:
+        """Add one message; it is durable when this returns."""
+        self._lines.append({"n": len(self.messages), "t": now(), **about, "message": message})
+        self.messages.append(message)
+
+    def append_turn(self, turn: Turn) -> None:
+        """Add an answer of the brain."""
+        message = {"role": "assistant", "content": turn.content}
+        self.append(message, stop_reason=turn.stop_reason, tokens=turn.usage.total, usd=turn.usd)
+
+    def request(self) -> TurnRequest:
+        """What the brain is asked next."""
+        return TurnRequest(self.header["system"], self.header["tools"], list(self.messages), self.name)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the transcript so far."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def unanswered(self) -> list[dict[str, Any]]:
+        """The tool calls of the last message that have no results yet."""
+        if not self.messages or self.messages[-1]["role"] != "assistant":
+            return []
+        return [block for block in self.messages[-1]["content"] if block["type"] == "tool_use"]
+
+    def awaits_brain(self) -> bool:
+        """Whether the last message is one that the brain has to answer."""
+        return bool(self.messages) and self.messages[-1]["role"] == "user"
+
+    def close(self) -> None:
+        """Close the transcript's file."""
+        self._lines.close()
+
+
+def watch_names(folder: Path) -> list[str]:
+    """The watches of a night, oldest first."""
+    return sorted(path.stem for path in folder.glob("watch_*.jsonl"))
+
+
+def last_text(messages: list[Message]) -> str:
+    """The last thing that the agent said in words, or the empty text."""
+    for message in reversed(messages):
+        if message["role"] == "assistant":
+            texts = [block["text"] for block in message["content"] if block["type"] == "text" and block["text"].strip()]
+            if texts:
+                return str(texts[-1])
+    return ""

@@ -1,0 +1,180 @@
+"""The long work of a night behind handles: servers becoming ready, sweeps, judging. The night waits; no model polls.
+
+A handle names work by what it is for (`server:ID`, `sweep:EXPERIMENT:MODEL`, `judges:EXPERIMENT`), so that a night that
+was killed starts it again by its name alone: every kind looks at the files first and does only what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nightlab.budget import Budget
+from nightlab.compute.place import Place
+from nightlab.errors import NightlabError, NotSetUp, ServerError, SweepStopped
+from nightlab.events import EventLog
+from nightlab.experiments.cells import cells
+from nightlab.experiments.plan import Plan
+from nightlab.experiments.samples import Samples, sole_writer
+from nightlab.experiments.sweep import run_sweep
+from nightlab.judging.judge import Judge
+from nightlab.judging.marker import MarkerJudge
+from nightlab.judging.rubric import Rubric
+from nightlab.judging.run import run_judges
+from nightlab.lab import Lab
+from nightlab.night import serving
+from nightlab.servers.server import Server, list_servers
+
+LEASE_SHARE = 4  # a lease is renewed this many times within its length
+
+Work = Callable[..., Coroutine[Any, Any, dict[str, Any]]]
+
+
+@dataclass
+class _Store:
+    samples: Samples
+    held: contextlib.ExitStack
+    users: int = 0
+
+
+class NightWorks:
+    """The background work of one night; `stop` wakes every wait."""
+
+    def __init__(self, lab: Lab, place: Place, night: str, events: EventLog, budget: Budget) -> None:
+        self.lab = lab
+        self.place = place
+        self.night = night
+        self.events = events
+        self.budget = budget
+        self.stop = asyncio.Event()
+        self._tasks: dict[str, asyncio.Task[dict[str, Any]]] = {}
+        self._stores: dict[str, _Store] = {}
+        self._leases = asyncio.create_task(self._keep_leases())
+
+    def ensure(self, handle: str) -> None:
+        """Start the work of a handle unless it runs or is done. Raises NightlabError for one that names nothing."""
+        if handle in self._tasks:
+            return
+        kind, *names = handle.split(":")
+        kinds: dict[str, tuple[int, Work]] = {
+            "server": (1, self._server),
+            "sweep": (2, self._sweep),
+            "judges": (1, self._judges),
+        }
+        if kind not in kinds or len(names) != kinds[kind][0]:
+            raise NightlabError(
+                f"no such work: {handle!r}", hint="handles come from start_server, run_sweep, run_judges"
+            )
+        self._tasks[handle] = asyncio.create_task(kinds[kind][1](*names), name=handle)
+
+    def forget(self, handle: str) -> None:
+        """Let the work of a handle that ended be started anew."""
+        task = self._tasks.get(handle)
+        if task is not None and task.done():
+            del self._tasks[handle]
+
+    async def wait(self, handles: Sequence[str], timeout: float) -> list[dict[str, Any]]:
+        """Wait until one of the handles ends, the night must stop, or `timeout` seconds passed; the state of each."""
+        for handle in handles:
+            self.ensure(handle)
+        stopping = asyncio.create_task(self.stop.wait())
+        try:
+            tasks = [self._tasks[handle] for handle in handles]
+            await asyncio.wait([*tasks, stopping], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+        return [self.state(handle) for handle in handles]
+
+    def state(self, handle: str) -> dict[str, Any]:
+        """Where the work of a handle stands: running, done with its result, or failed with its error."""
+        task = self._tasks[handle]
+        if not task.done():
+            return {"handle": handle, "state": "running"}
+        if task.cancelled():
+            return {"handle": handle, "state": "failed", "error": {"class": "cancelled", "what": "it was cancelled"}}
+        error = task.exception()
+        if error is None:
+            return {"handle": handle, "state": "done", "result": task.result()}
+        if not isinstance(error, NightlabError):
+            raise error
+        return {"handle": handle, "state": "failed", "error": described(error)}
+
+    async def close(self) -> None:
+        """Cancel what still runs and wait until it has ended; rows already answered stay."""
+        tasks = [self._leases, *self._tasks.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _server(self, server_id: str) -> dict[str, Any]:
+        server = Server.attach(self.lab, self.place, server_id)
+        manifest = await server.ensure_ready(self.events)
+        return {"server": server_id, "model": manifest.model, "served": sorted(manifest.conditions)}
+
+    async def _sweep(self, experiment: str, model: str) -> dict[str, Any]:
+        plan = Plan.load(self.lab.experiment(experiment))
+        server = await asyncio.to_thread(serving.endpoint, self.lab, plan, plan.model(model))
+        config = self.lab.config
+        with self._store(plan) as samples:
+            result = await run_sweep(
+                plan,
+                [cell for cell in cells(plan) if cell.model == model],
+                {model: server},
+                events=self.events,
+                budget=self.budget,
+                concurrency=config.concurrency,
+                timeout=config.request_timeout,
+                samples=samples,
+            )
+        if error := result.error():
+            raise error
+        return {"planned": result.planned, "answered": result.answered, "missing": result.missing}
+
+    async def _judges(self, experiment: str) -> dict[str, Any]:
+        plan = Plan.load(self.lab.experiment(experiment))
+        judge = judge_of(plan)
+        with contextlib.closing(Samples(plan.folder)) as samples:
+            result = await run_judges(plan, samples, judge, plan.folder, self.events, budget=self.budget)
+        return {name: getattr(result, name) for name in ("planned", "judged", "na", "missing")}
+
+    @contextlib.contextmanager
+    def _store(self, plan: Plan) -> Iterator[Samples]:
+        """The one store of an experiment's samples in this process: shares of a sweep write to it side by side."""
+        if plan.name not in self._stores:
+            held = contextlib.ExitStack()
+            held.enter_context(sole_writer(plan.folder))
+            self._stores[plan.name] = _Store(held.enter_context(contextlib.closing(Samples(plan.folder))), held)
+        store = self._stores[plan.name]
+        store.users += 1
+        try:
+            yield store.samples
+        finally:
+            store.users -= 1
+            if store.users == 0:
+                del self._stores[plan.name]
+                store.held.close()
+
+    async def _keep_leases(self) -> None:
+        """Renew the leases of this night's servers; a server whose owner is gone ends by itself."""
+        while True:
+            for manifest in list_servers(self.lab):
+                if manifest.night == self.night and manifest.state in ("starting", "ready"):
+                    with contextlib.suppress(ServerError):  # its failure is told where it is waited for
+                        Server.attach(self.lab, self.place, manifest.id).renew()
+            await asyncio.sleep(self.lab.config.lease_seconds / LEASE_SHARE)
+
+
+def judge_of(plan: Plan) -> Judge:
+    """The judge that a plan names. Raises NotSetUp for one that this version does not have."""
+    if plan.judge.by != "markers":
+        raise NotSetUp(f"the judge {plan.judge.by} is not part of this version", hint="use `judge: {by: markers}`")
+    return MarkerJudge(Rubric.load(plan.rubric))
+
+
+def described(error: NightlabError) -> dict[str, Any]:
+    """An error as tool results carry it."""
+    failure = error.failure if isinstance(error, ServerError | SweepStopped) else type(error).__name__
+    return {"class": failure, "what": error.what, "where": error.where, "next": error.hint}

@@ -1,0 +1,79 @@
+"""The end of a night, by code alone: servers freed, what was gathered reported and recorded, the record committed.
+
+Each step is done once and looks at what is there, so a wrap-up that was cut off is simply done again; a step that fails
+is an event, and the next one is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from nightlab.compute import open_place
+from nightlab.errors import NightlabError
+from nightlab.events import EventLog
+from nightlab.evidence.rows import read_rows
+from nightlab.experiments.lock import read_lock
+from nightlab.lab import Lab
+from nightlab.night.entry import touched, write_entry
+from nightlab.night.options import Ending
+from nightlab.night.progress import progress
+from nightlab.night.publish import repository
+from nightlab.night.reporting import analyze_experiment, report_experiment
+from nightlab.night.state import closing_key
+from nightlab.record.diary import Diary
+from nightlab.servers.manifest import list_servers
+from nightlab.servers.server import Server
+
+
+def wrap_up(lab: Lab, night: str, events: EventLog, state: Ending, why: str) -> Ending:
+    """Free, report and record what the night leaves; returns how it ended (failed where a step could not be done)."""
+    events.once(f"{night}/wrap-up", "wrap_up", why=why)
+    steps: dict[str, Callable[[], None]] = {
+        "servers": lambda: stop_servers(lab, night, events),
+        "reports": lambda: report_rest(lab, events),
+        "diary": lambda: write_entry(lab, night),
+    }
+    for name, step in steps.items():
+        try:
+            step()
+        except NightlabError as error:
+            events.emit("error", where=f"wrap-up: {name}", what=str(error))
+            state = "failed"
+    events.once(f"{night}/diary", "diary", path=lab.relative(lab.diary))
+    events.once(f"{night}/ended", "night_ended", state=state, why=why)
+    return state
+
+
+def stop_servers(lab: Lab, night: str, events: EventLog) -> None:
+    """Stop every server that this night started."""
+
+    async def stop() -> None:
+        mine = [m for m in list_servers(lab) if m.night == night and m.state in ("starting", "ready")]
+        await asyncio.gather(*(Server(lab, open_place(lab, m.place), m).stop(events) for m in mine))
+
+    asyncio.run(stop())
+
+
+def report_rest(lab: Lab, events: EventLog) -> None:
+    """Report every experiment of the night whose rows are newer than its report."""
+    for name in touched(events.read()):
+        folder = lab.experiment(name)
+        if read_lock(folder) is None or progress(lab, name).reported or not read_rows(folder).samples:
+            continue
+        analysis = analyze_experiment(lab, name)
+        path = report_experiment(lab, name, analysis)
+        events.emit("report", experiment=name, path=lab.relative(path))
+
+
+def close_night(lab: Lab, night: str, brief: Callable[[Lab], Path] | None) -> int:
+    """Write the brief and make the night's last commit, once; how many questions of the lab are open."""
+    if brief:
+        brief(lab)
+    folder = lab.night(night)
+    names = touched(EventLog(folder).read())
+    paths = [lab.state, lab.notes, *(lab.experiments / name for name in names)]
+    message = f"Night {night}: record"
+    repository(lab).commit([p for p in paths if p.exists()], message, {"Nightlab-Night": night}, key=closing_key(night))
+    return sum(question.open for question in Diary(lab.diary).questions())

@@ -1,0 +1,120 @@
+"""Write, check, correct and freeze an experiment's plan."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from nightlab.experiments.change import apply
+from nightlab.experiments.check import check
+from nightlab.experiments.freeze import freeze, verify
+from nightlab.experiments.lock import read_lock
+from nightlab.experiments.plan import Plan
+from nightlab.files import write_atomic
+from nightlab.night.progress import progress
+from nightlab.night.publish import commit_paths
+from nightlab.toolbox import ToolContext, ToolFailure, tool
+
+FOLDERS = {"prompts": ".yaml", "conditions": ".yaml"}
+FILES = ("config.yaml", "rubric.md")
+
+
+@tool(effect="write")
+async def plan_experiment(
+    ctx: ToolContext,
+    experiment: str,
+    action: Literal["check", "write", "correct", "freeze"],
+    files: dict[str, str] | None = None,
+    changes: dict[str, Any] | None = None,
+    why: str = "",
+) -> dict[str, Any]:
+    """Work on a plan before its data: check it, write a new one, correct a value, or freeze it.
+
+    A check resolves every (model, adapter, condition) pair before anything is started; its problems name their remedy
+    where there is one. A frozen plan is committed and cannot change; a sweep needs a frozen plan.
+
+    Args:
+        experiment: The folder's name, exp_NNN_slug.
+        action: check, write (a new or unfrozen plan from `files`), correct (values from `changes`), or freeze.
+        files: For write: texts by path: config.yaml, rubric.md, prompts/*.yaml, conditions/*.yaml.
+        changes: For correct: values by key path, such as {"models.qwen.id": "org/name"}.
+        why: For correct: the reason; it stands in the report.
+
+    Returns:
+        problems and warnings of the check, progress of the experiment; after a freeze its sha256, cells and commit.
+    """
+    if action == "write":
+        name = await asyncio.to_thread(_write, ctx, experiment, files or {})
+    else:
+        name = ctx.lab.experiment(experiment).name
+    folder = ctx.lab.experiments / name
+    if action == "correct":
+        await asyncio.to_thread(_correct, ctx, folder, changes or {}, why)
+    result: dict[str, Any] = {"experiment": name}
+    if action == "freeze":
+        result |= await asyncio.to_thread(_freeze, ctx, folder)
+    problems = await asyncio.to_thread(_problems, folder)
+    rows = [{"code": p.code, "what": p.what, "where": p.where, "remedy": p.remedy, "hint": p.hint} for p in problems]
+    levels = [p.level for p in problems]
+    result["problems"] = [row for row, level in zip(rows, levels, strict=True) if level == "error"]
+    result["warnings"] = [row["what"] for row, level in zip(rows, levels, strict=True) if level == "warning"]
+    return result | {"progress": progress(ctx.lab, name).as_data()}
+
+
+def _problems(folder: Path) -> list[Any]:
+    """The check of a plan; a frozen one is compared with its lock instead."""
+    plan = Plan.load(folder)
+    if read_lock(folder) is not None:
+        verify(plan)
+    return check(plan)
+
+
+def _correct(ctx: ToolContext, folder: Path, changes: dict[str, Any], why: str) -> None:
+    ctx.writable(folder / "config.yaml")
+    if not changes:
+        raise ToolFailure("bad_argument", "no changes", 'give them by key path: {"models.qwen.id": "org/name"}')
+    apply(folder, changes)
+    ctx.events.once(ctx.call_id, "correction", experiment=folder.name, changes=changes, why=why[:600])
+
+
+def _freeze(ctx: ToolContext, folder: Path) -> dict[str, Any]:
+    plan = Plan.load(folder)
+    frozen = freeze(plan)
+    message = f"{folder.name}: plan frozen before any data\n\n{plan.question}"
+    commit = commit_paths(ctx.lab, ctx.events, ctx.night, [folder], message, key=f"{folder.name}/frozen")
+    sha = frozen.sha256
+    ctx.events.once(
+        f"{folder.name}/frozen/{sha}", "plan_frozen", experiment=folder.name, sha256=sha, cells=frozen.cells
+    )
+    return {"sha256": sha, "cells": frozen.cells, "commit": commit}
+
+
+def _write(ctx: ToolContext, name: str, files: dict[str, str]) -> str:
+    """Write a plan's files as a whole: they are read in a copy first, so that nothing half-written stays."""
+    folder = ctx.writable(f"experiments/{name}/config.yaml").parent
+    for path in files:
+        _allowed(path)
+    if read_lock(folder) is not None:
+        raise ToolFailure("frozen", f"{name} is frozen", "write a new experiment folder")
+    with tempfile.TemporaryDirectory(prefix=".plan-", dir=ctx.lab.experiments) as scratch:
+        copy = Path(scratch) / name
+        if folder.is_dir():
+            shutil.copytree(folder, copy)
+        for path, text in files.items():
+            write_atomic(copy / path, text)
+        Plan.load(copy)
+        ctx.lab.experiment_names()
+        for path, text in files.items():
+            write_atomic(folder / path, text)
+    return ctx.lab.experiment(name).name
+
+
+def _allowed(path: str) -> None:
+    parts = PurePosixPath(path).parts
+    inner = len(parts) == 2 and parts[0] in FOLDERS and PurePosixPath(path).suffix == FOLDERS[parts[0]]
+    if path not in FILES and not (inner and ".." not in parts):
+        known = "config.yaml, rubric.md, prompts/*.yaml, conditions/*.yaml"
+        raise ToolFailure("not_allowed", f"{path} is no file of a plan", f"a plan has {known}")

@@ -1,0 +1,29 @@
+"""Score the samples of an experiment, blind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nightlab.experiments.freeze import verify
+from nightlab.experiments.plan import Plan
+from nightlab.toolbox import ToolContext, tool
+
+
+@tool(effect="money")
+async def run_judges(ctx: ToolContext, experiment: str) -> dict[str, Any]:
+    """Have every sample that lacks a judgment scored by the plan's rubric and judge. Returns at once.
+
+    `wait` for the handle. Judges see shuffled packets without model, condition or hypothesis.
+
+    Args:
+        experiment: The experiment's name.
+
+    Returns:
+        handle, to wait for; judge, who scores.
+    """
+    plan = Plan.load(ctx.lab.experiment(experiment))
+    verify(plan)
+    handle = f"judges:{plan.name}"
+    ctx.works.forget(handle)
+    ctx.works.ensure(handle)
+    return {"experiment": plan.name, "handle": handle, "judge": plan.judge.by}

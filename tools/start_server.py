@@ -1,0 +1,44 @@
+"""Start a model server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from nightlab.compute import open_place
+from nightlab.experiments.plan import Plan
+from nightlab.night.serving import wanted
+from nightlab.servers.server import Server
+from nightlab.toolbox import ToolContext, tool
+
+
+@tool(effect="compute")
+async def start_server(ctx: ToolContext, experiment: str, model: str, port: int | None = None) -> dict[str, Any]:
+    """Start the server of one model of an experiment, with the adapters of all its conditions. Returns at once.
+
+    `wait` for the handle: the server is proven before it counts (its identity, a completion, and a canary that shows
+    that each adapter acts). Start the servers of several models in one turn.
+
+    Args:
+        experiment: The experiment's name.
+        model: The short name of a model of its plan.
+        port: A port to ask for; 0 takes a free one. Left out, the plan's own `serving.port` counts.
+
+    Returns:
+        server, its id; handle, to wait for; port.
+    """
+    plan = Plan.load(ctx.lab.experiment(experiment))
+    chosen = plan.model(model)
+    asked = port if port is not None else _planned_port(plan, model)
+    place = open_place(ctx.lab, ctx.lab.config.place)
+    want = await asyncio.to_thread(wanted, ctx.lab, plan, chosen)
+    server = await Server.launch(ctx.lab, place, want, key=ctx.call_id, night=ctx.night, port=asked)
+    handle = f"server:{server.manifest.id}"
+    ctx.works.ensure(handle)
+    return {"server": server.manifest.id, "handle": handle, "port": server.manifest.port}
+
+
+def _planned_port(plan: Plan, model: str) -> int:
+    """The port that the plan gives a model: the plan's own and those above it, in the order of the models."""
+    names = [one.name for one in plan.models]
+    return plan.serving.port + names.index(model) if plan.serving.port else 0
