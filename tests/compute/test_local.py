@@ -70,7 +70,7 @@ def test_a_job_has_its_own_session_and_no_brain_key(
     monkeypatch.setenv("ANTHROPIC_API_KEY", "secret")
     job = place.start(spec("session", 'echo "key=$ANTHROPIC_API_KEY"; sleep 60', tmp_path))
     assert job.state() == "running"
-    assert job.exit_code() is job.reason() is None
+    assert (job.exit_code(), job.reason()) == (None, None)
     assert job.pid is not None
     assert os.getsid(job.pid) == os.getsid(child_pid(job)) != os.getsid(0)
     until(lambda: job.log.read_text() == "key=\n")

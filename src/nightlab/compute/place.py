@@ -52,6 +52,9 @@ class Job(Protocol):
     def exit_code(self) -> int | None:
         """The command's exit code, minus the signal that ended it; None while there is none."""
 
+    def reason(self) -> str | None:
+        """Why it ended: exited, stopped or lease; None while there is no exit file."""
+
     def stop(self, grace: float = 5.0) -> None:
         """End every process of it: TERM, then KILL after `grace` seconds. Nothing of it runs when this returns."""
 

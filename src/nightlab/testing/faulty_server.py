@@ -116,8 +116,11 @@ class FaultyServer:
                 web.post("/v1/load_lora_adapter", self._load),
                 web.post("/v1/unload_lora_adapter", self._unload),
             ]
-        app.add_routes(routes)
+        app.add_routes([*routes, web.route("*", "/{rest:.*}", self._no_route)])
         return app
+
+    async def _no_route(self, _: web.Request) -> web.Response:
+        return web.json_response({"detail": "Not Found"}, status=404)
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.Response()
@@ -179,7 +182,8 @@ class FaultyServer:
         if self._inert:
             return answers.NO_EFFECT
         if self._leaky and name == self.served_name:
-            name = next((other for other in reversed(self._beside) if other in self._adapters), name)
+            effects = (answers.effect_of(self._adapters[n]) for n in self._beside if n in self._adapters)
+            return next(filter(None, effects), answers.NO_EFFECT)
         return answers.effect_of(self._adapters[name]) if name in self._adapters else answers.NO_EFFECT
 
     def _next_fault(self, body: Mapping[str, Any]) -> Fault | None:

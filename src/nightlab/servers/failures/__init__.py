@@ -1,8 +1,8 @@
 """Why a model server failed, and what to do: a catalogue of signatures, and the rules that read a log with them.
 
-The first hit that is a cause wins; wrappers ("see root cause above") count only when nothing else is found, and not after
-our own TERM. What a running server logs about one bad request is no failure of it. The exit code proves nothing: 0 was
-seen after a crash.
+The first hit that is a cause wins; wrappers ("see root cause above") count only when nothing else is found, and not
+after our own TERM. What a running server logs about one bad request is no failure of it. The exit code proves nothing:
+0 was seen after a crash.
 """
 
 from __future__ import annotations
@@ -115,11 +115,15 @@ def diagnose_log(path: Path, *, exit_code: int | None = None, stopped: bool = Fa
 
 def diagnose_answer(body: str, *, path: str = "") -> Diagnosis:
     """What the body of a failed answer says; `path` is the route that was asked."""
-    for signature in catalogue().values():
+    hits = []
+    for order, signature in enumerate(catalogue().values()):
         if signature.name == "lora_runtime_update_off" and not path.endswith("lora_adapter"):
             continue  # any unknown route is answered with these words
         if signature.where != "log" and (at := _first(signature, body, len(body))) is not None:
-            return _diagnosis(signature, _line(body, at), "")
+            hits.append((at, order, signature))
+    if hits:
+        at, _, winner = min(hits, key=lambda hit: hit[:2])
+        return _diagnosis(winner, _line(body, at), "")
     return Diagnosis(None, "an answer that matches no known failure", _clean(body), ("read the answer",), "none")
 
 
@@ -182,4 +186,4 @@ def _line(text: str, at: int) -> str:
 
 
 def _clean(line: str) -> str:
-    return _NOISE.sub(" ", line)[:SHOWN].strip()
+    return " ".join(_NOISE.sub(" ", line[: 4 * SHOWN]).split())[:SHOWN]

@@ -1,0 +1,106 @@
+"""The manifest of a server: who it is, where it runs, what it serves under which names, and what proved it.
+
+It is written before the job starts and at every change: a fresh process can find, prove or stop the server by it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from nightlab.errors import StorageError, UsageError, nearest
+from nightlab.files import write_atomic
+from nightlab.lab import Lab
+
+ServerState = Literal["starting", "ready", "failed", "stopped"]
+
+
+class ServedAdapter(BaseModel):
+    """An adapter as the server has it: the condition it stands for, its content, and its folder."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    condition: str
+    sha256: str
+    weights_sha256: str
+    path: str
+
+
+class Proof(BaseModel):
+    """For one source adapter the served names of its weight-zero and its full form, which the canary compares."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str
+    null: str
+    full: str
+
+
+class Manifest(BaseModel):
+    """One server, from its request to its end. Times are UTC ISO 8601; paths in the lab are relative to it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    v: int = 1
+    id: str
+    key: str
+    night: str
+    model: str
+    model_id: str
+    model_path: str
+    engine: str
+    served_name: str
+    place: str
+    job: str
+    attempt: int = 0
+    port: int
+    port_wanted: int = 0
+    url: str | None = None
+    flags: list[str]
+    env: dict[str, str] = {}
+    adapters: dict[str, ServedAdapter] = {}
+    conditions: dict[str, str]
+    """For each condition the model name to request."""
+    proofs: list[Proof] = []
+    versions: dict[str, str] = {}
+    state: ServerState = "starting"
+    failure: str | None = None
+    error: str | None = None
+    remedy: str | None = None
+    canary: dict[str, Any] | None = None
+    started: str
+    ready: str | None = None
+    stopped: str | None = None
+    log: str | None = None
+
+
+def manifest_path(lab: Lab, server_id: str) -> Path:
+    """The file of a server."""
+    return lab.servers / f"{server_id}.json"
+
+
+def save(lab: Lab, manifest: Manifest) -> None:
+    """Write a manifest as a whole. Raises StorageError."""
+    write_atomic(manifest_path(lab, manifest.id), manifest.model_dump_json(indent=1) + "\n")
+
+
+def load(lab: Lab, server_id: str) -> Manifest:
+    """The manifest of a server. Raises UsageError naming the nearest, StorageError for a damaged file."""
+    path = manifest_path(lab, server_id)
+    if not path.is_file():
+        close = nearest(server_id, [p.stem for p in lab.servers.glob("*.json")])
+        hint = f"did you mean {close}?" if close else "`nightlab servers` lists them"
+        raise UsageError(f"no server {server_id!r}", where=lab.servers, hint=hint)
+    try:
+        return Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, ValidationError) as error:
+        raise StorageError("a damaged manifest", where=path, hint="restore it from git, or remove it") from error
+
+
+def list_servers(lab: Lab) -> list[Manifest]:
+    """All servers this lab ever asked for, oldest first. Raises StorageError for a damaged file."""
+    found = [load(lab, path.stem) for path in lab.servers.glob("*.json")]
+    return sorted(found, key=lambda manifest: (manifest.started, manifest.id))

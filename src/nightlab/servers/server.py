@@ -1,0 +1,201 @@
+"""A model server as a leased, identified object: start, prove, adopt, stop.
+
+Everything needed to go on stands in its manifest, so the process that started it may die. It ends itself when nobody
+renews its lease. Started by key: the same key of the same night is the same server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from nightlab.compute import open_place
+from nightlab.compute.place import Job, JobSpec, Place
+from nightlab.errors import CanaryFailed, ServerError
+from nightlab.events import EventLog
+from nightlab.files import now
+from nightlab.lab import Lab
+from nightlab.servers import canary, readiness
+from nightlab.servers.chat import Chat, ChatError
+from nightlab.servers.failures import Diagnosis, explain
+from nightlab.servers.manifest import Manifest, list_servers, load, manifest_path, save
+from nightlab.servers.wanted import Wanted, argv_of, new_manifest, server_id
+
+__all__ = ["Server", "Wanted", "list_servers", "stop_all"]
+
+ATTEMPTS = 3  # starts with a free port that another process took in between
+_PORT_TROUBLE = ("port_in_use", "foreign_server", "port_shared_silently")
+
+
+class Server:
+    """One model server, by its manifest."""
+
+    def __init__(self, lab: Lab, place: Place, manifest: Manifest) -> None:
+        self.lab, self.place, self.manifest = lab, place, manifest
+
+    @classmethod
+    async def launch(cls, lab: Lab, place: Place, wanted: Wanted, *, key: str, night: str, port: int = 0) -> Server:
+        """Start a server, or find the one that this key of this night started. It is not proven yet: `ensure_ready`.
+
+        `port` 0 is a free one. Raises AdapterError, StorageError.
+        """
+        name = server_id(wanted, night, key)
+        if manifest_path(lab, name).exists():
+            server = cls.attach(lab, place, name)
+        else:
+            manifest = await asyncio.to_thread(new_manifest, lab, place, wanted, key=key, night=night, port=port)
+            server = cls(lab, place, manifest)
+            server._save()
+        if server.manifest.state == "starting":
+            await server._start()
+        return server
+
+    @classmethod
+    def attach(cls, lab: Lab, place: Place, server_id: str) -> Server:
+        """A server that was started before, by this process or another. Raises UsageError where there is none."""
+        return cls(lab, place, load(lab, server_id))
+
+    @property
+    def job(self) -> Job | None:
+        """The job it runs as, once it was started."""
+        return self.place.find(self.manifest.job)
+
+    def alive(self) -> bool:
+        """Whether its process runs; that alone does not make it ready."""
+        job = self.job
+        return job is not None and job.state() == "running"
+
+    def renew(self) -> None:
+        """Prolong its lease; without this it ends itself after `lease_seconds`."""
+        if (job := self.job) is not None:
+            job.renew()
+
+    async def ensure_ready(self, events: EventLog) -> Manifest:
+        """Prove that it is ours, answers, and has its treatment; again for one that was ready before.
+
+        A server that cannot be proven is stopped. Raises ServerError with a class and a remedy, CanaryFailed.
+        """
+        self._refuse_ended()
+        while True:
+            key = f"{self.manifest.job}:starting"
+            events.once(key, "server_starting", server=self.manifest.id, **self._names(), port=self.manifest.port)
+            try:
+                return await self._prove(events)
+            except ServerError as error:
+                again = self.manifest.port_wanted == 0 and self.manifest.attempt + 1 < ATTEMPTS
+                if not (again and error.failure in _PORT_TROUBLE and self.manifest.state == "starting"):
+                    await self._fail(error, events)
+                    raise
+            await self._start_elsewhere()
+
+    async def stop(self, events: EventLog | None = None, *, grace: float = 5.0) -> None:
+        """End it and everything it started; a failed server stays recorded as failed."""
+        if (job := self.job) is not None:
+            await asyncio.to_thread(job.stop, grace)
+        if self.manifest.state in ("starting", "ready"):
+            self._save(state="stopped", stopped=now())
+            if events is not None:
+                events.emit("server_stopped", server=self.manifest.id, model=self.manifest.model)
+
+    async def _start(self) -> None:
+        spec = JobSpec(
+            key=self.manifest.job,
+            argv=argv_of(self.manifest),
+            cwd=str(self.lab.root),
+            env=self.manifest.env,
+            lease_seconds=self.lab.config.lease_seconds,
+        )
+        job = await asyncio.to_thread(self.place.start, spec)
+        address = await self.place.address(job, self.manifest.port)
+        self._save(url=f"http://{address}", log=self.lab.relative(job.log))
+
+    async def _start_elsewhere(self) -> None:
+        if (job := self.job) is not None:
+            await asyncio.to_thread(job.stop)
+        attempt = self.manifest.attempt + 1
+        self._save(attempt=attempt, job=f"{self.manifest.id}.{attempt}", port=self.place.free_port(), url=None)
+        await self._start()
+
+    async def _prove(self, events: EventLog) -> Manifest:
+        job, timeout = self.job, self.lab.config.server_timeout
+        if job is None or self.manifest.url is None:
+            raise self._error(explain("server_lost"))
+        async with Chat(self.manifest.url) as chat:
+            subject = readiness.Subject(self.manifest, job, chat)
+            await readiness.check_alive(subject)
+            await readiness.wait_until_ready(subject, timeout)
+            await readiness.load_adapters(subject, timeout)
+            await self._check_canary(chat, events)
+            versions = {**self.manifest.versions, "server": await _version(chat)}
+        self._save(state="ready", ready=self.manifest.ready or now(), versions=versions)
+        key = f"{self.manifest.job}:ready"
+        events.once(key, "server_ready", server=self.manifest.id, **self._names(), url=self.manifest.url)
+        return self.manifest
+
+    async def _check_canary(self, chat: Chat, events: EventLog) -> None:
+        result = await canary.check(chat, self.manifest)
+        self._save(canary={"t": now(), **result.model_dump()})
+        failed = next((c for c in result.checks if not c.passed), None)
+        summary = {"passed": result.passed, "failure": result.failure, "checks": len(result.checks)}
+        evidence = failed.evidence if failed else {}
+        events.emit("canary", server=self.manifest.id, model=self.manifest.model, **summary, evidence=evidence)
+        if result.failure is not None:
+            raise self._error(explain(result.failure), CanaryFailed)
+
+    async def _fail(self, error: ServerError, events: EventLog) -> None:
+        """Record why, and leave nothing running."""
+        remedy = error.hint or ""
+        self._save(state="failed", failure=error.failure, error=error.what, remedy=remedy, stopped=now())
+        if (job := self.job) is not None:
+            await asyncio.to_thread(job.stop)
+        fields = {"failure": error.failure, "error": error.what, "remedy": remedy, "log": self.manifest.log}
+        events.emit("server_failed", server=self.manifest.id, model=self.manifest.model, **fields)
+
+    def _refuse_ended(self) -> None:
+        if self.manifest.state == "stopped":
+            raise self._error(explain("stopped"))
+        if self.manifest.state == "failed":
+            kind = CanaryFailed if self.manifest.canary and not self.manifest.canary["passed"] else ServerError
+            raise kind(
+                self.manifest.error or "the server failed",
+                failure=self.manifest.failure or "unknown",
+                log=self.lab.root / self.manifest.log if self.manifest.log else None,
+                where=self.manifest.id,
+                hint=self.manifest.remedy or None,
+            )
+
+    def _error(self, diagnosis: Diagnosis, kind: type[ServerError] = ServerError) -> ServerError:
+        return kind(
+            f"the server of {self.manifest.model} failed: {diagnosis.cause}",
+            failure=diagnosis.cls or "unknown",
+            log=self.lab.root / self.manifest.log if self.manifest.log else None,
+            where=self.manifest.id,
+            hint=diagnosis.hint,
+        )
+
+    def _names(self) -> dict[str, object]:
+        return {"model": self.manifest.model, "served_name": self.manifest.served_name}
+
+    def _save(self, **changes: object) -> None:
+        self.manifest = self.manifest.model_copy(update=changes)
+        save(self.lab, self.manifest)
+
+
+async def stop_all(lab: Lab, events: EventLog | None = None) -> list[str]:
+    """Stop every server of a lab that still runs, whatever its manifest says; the names of those that did."""
+
+    async def stop(manifest: Manifest) -> str | None:
+        server = Server(lab, open_place(lab, manifest.place), manifest)
+        ran = await asyncio.to_thread(server.alive)
+        if ran or manifest.state in ("starting", "ready"):
+            await server.stop(events)
+        return manifest.id if ran else None
+
+    stopped = await asyncio.gather(*(stop(manifest) for manifest in list_servers(lab)))
+    return [name for name in stopped if name is not None]
+
+
+async def _version(chat: Chat) -> str:
+    try:
+        return await chat.version()
+    except ChatError:
+        return "unknown"
