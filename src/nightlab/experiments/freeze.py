@@ -74,7 +74,9 @@ def deviations(plan: Plan) -> list[str]:
     if lock is None:
         return []
     now = document(plan, _present(plan, lock.treatments))
-    return list(_differences(lock.document, now, ""))
+    causes = [part for part in now if part != "cells"]  # the cells follow from the rest
+    found = [text for part in causes for text in _differences(lock.document.get(part), now[part], part)]
+    return found or list(_differences(lock.document.get("cells"), now["cells"], "cells"))
 
 
 def document(plan: Plan, treated: Treatments) -> dict[str, Any]:
