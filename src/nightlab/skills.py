@@ -94,5 +94,5 @@ def _name(fields: dict[str, Any], path: Path) -> str:
 def _metadata(fields: dict[str, Any], path: Path) -> dict[str, str]:
     metadata = fields.get("metadata") or {}
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise SpecError("metadata is no mapping of texts", where=path, hint='metadata: {version: "1"}')
+        raise SpecError("metadata is no mapping of texts", where=path, hint="a line , then lines such as ")
     return {str(key): value for key, value in metadata.items()}

@@ -34,6 +34,10 @@ class Reply:
     by: str = ""
     date: str = ""
 
+    def __str__(self) -> str:
+        """The reply as a line of text, with who gave it and when where that is known."""
+        return f"{self.by} ({self.date}): {self.text}" if self.by else self.text
+
 
 @dataclass(frozen=True)
 class Mention:
