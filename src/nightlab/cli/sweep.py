@@ -126,26 +126,15 @@ def _sentence(error: BaseException) -> str:
 
 
 async def _launch(lab: Lab, plan: Plan, name: str, night: str) -> Server:
-    """Start the server of one model with an adapter for each condition of the plan."""
-    from nightlab.adapters.compile import compile_adapter
+    """Start the server of one model, with an adapter for each condition, at the port that the plan gives it."""
     from nightlab.compute import open_place
-    from nightlab.experiments.identity import adapter_folder, model_folder, num_layers
-    from nightlab.servers.server import Server, Wanted
+    from nightlab.night.serving import wanted
+    from nightlab.servers.server import Server
 
-    model = plan.model(name)
-    compiled = {}
-    for condition in plan.conditions:
-        if condition.amplification is not None:
-            adapter, weights = condition.amplification.single(num_layers(plan, model))
-            source = adapter_folder(plan, model, adapter)
-            assert source is not None, "the plan was checked"
-            compiled[condition.name] = compile_adapter(source, weights, lab.adapters_cache)
-    folder = model_folder(plan, model)
-    assert folder is not None, "the plan was checked"
-    number = [m.name for m in plan.models].index(name)
+    number = [model.name for model in plan.models].index(name)
     port = plan.serving.port + number if plan.serving.port else 0
-    wanted = Wanted(model=name, model_id=model.id, path=folder, adapters=compiled, engine=plan.serving.engine)
-    return await Server.launch(lab, open_place(lab), wanted, key=f"{plan.name}/{name}", night=night, port=port)
+    want = await asyncio.to_thread(wanted, lab, plan, plan.model(name))
+    return await Server.launch(lab, open_place(lab), want, key=f"{plan.name}/{name}", night=night, port=port)
 
 
 async def _keep(servers: list[Server], seconds: float) -> None:

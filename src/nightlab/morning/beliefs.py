@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nightlab.errors import NightlabError, UsageError
+from nightlab.errors import UsageError
 from nightlab.files import read_yaml
 from nightlab.lab import Lab
 from nightlab.morning.text import clean
@@ -49,10 +49,7 @@ def to_do(lab: Lab) -> list[str]:
     """The open entries of the experiment queue."""
     from nightlab.record.state import ResearchState
 
-    try:
-        queue = ResearchState(lab.state_file).queue()
-    except NightlabError as error:
-        return [f"the queue cannot be read: {clean(error.what, 100)}"]
+    queue = ResearchState(lab.state_file).queue()
     return [clean(f"{item.experiment} {item.text}", 160) for item in queue if item.status in OPEN]
 
 

@@ -5,10 +5,13 @@ Sections in a fixed order: Needs you, Found, Failed, Spent, Next. Text that a mo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from nightlab.budget import Amounts
+from nightlab.errors import NightlabError
 from nightlab.files import write_atomic
 from nightlab.lab import Lab
 from nightlab.morning.beliefs import Belief, believed, to_do
@@ -18,6 +21,7 @@ from nightlab.morning.night import Story, Trouble, counts, spent, story, when
 from nightlab.morning.text import clean, duration
 
 FENCE = "```"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,12 @@ class Brief:
 
 
 def brief_of(lab: Lab, night: str | None = None) -> Brief:
-    """The brief of a night (default: the newest), from files alone."""
+    """The brief of a night (default: the newest), from files alone; a file that cannot be read is a trouble in it."""
     night = night or lab.latest_night()
     told = story(lab, night) if night else Story("")
     state, since, doing = _state(lab, night, told)
-    paid = spent(lab, night).spent() if night else None
-    usd_limit = told.limits.get("usd", lab.config.budget_usd)
+    paid = spent(lab, night).spent() if night else Amounts()
+    unread: list[Trouble] = []
     return Brief(
         lab=clean(lab.root.name, 40),
         night=night,
@@ -105,18 +109,27 @@ def brief_of(lab: Lab, night: str | None = None) -> Brief:
         reason=told.reason,
         doing=doing,
         seconds=round(told.seconds(), 1),
-        usd=paid.usd if paid else 0.0,
-        usd_limit=usd_limit,
-        gpu_hours=paid.gpu_seconds / 3600 if paid else 0.0,
-        servers=_running_servers(lab),
+        usd=paid.usd,
+        usd_limit=told.limits.get("usd", lab.config.budget_usd),
+        gpu_hours=paid.gpu_seconds / 3600,
+        servers=_read(lambda: _running_servers(lab), 0, unread),
         commits=told.commits,
-        cells=tuple(_cells(lab, name) for name in told.experiments),
-        questions=tuple(open_questions(lab)),
-        beliefs=tuple(believed(lab, told.experiments)),
+        cells=_read(lambda: tuple(_cells(lab, name) for name in told.experiments), (), unread),
+        questions=_read(lambda: tuple(open_questions(lab)), (), unread),
+        beliefs=_read(lambda: tuple(believed(lab, told.experiments)), (), unread),
         corrections=tuple(told.corrections),
-        troubles=tuple(told.troubles.values()),
-        next=tuple(to_do(lab)),
+        next=_read(lambda: tuple(to_do(lab)), (), unread),
+        troubles=(*unread, *told.troubles.values()),
     )
+
+
+def _read(part: Callable[[], T], empty: T, unread: list[Trouble]) -> T:
+    """A part of the brief; where its file cannot be read, that is said, and the others still stand."""
+    try:
+        return part()
+    except NightlabError as error:
+        unread.append(Trouble(clean(f"{Path(error.where or '?').name} cannot be read: {error.what}", 160)))
+        return empty
 
 
 def write_brief(lab: Lab) -> Path:
