@@ -76,7 +76,7 @@ def model_folder(plan: Plan, model: schema.Model) -> Path | None:
 
 def adapter_identity(plan: Plan, model: schema.Model, condition: Condition) -> str | None:
     """The hash of the adapter that a condition gives a model: its source and the weight of each layer's modules."""
-    if condition.amplification is None:
+    if condition.amplification is None or not condition.amplification.adapters:
         return None
     layers = num_layers(plan, model)
     parts = []

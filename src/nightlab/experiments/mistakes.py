@@ -89,7 +89,7 @@ def _walk(schema: type[BaseModel], path: Sequence[Part]) -> tuple[list[type[Base
         tags.append(bool(tagged))
         if tagged:
             models = tagged
-        elif not isinstance(part, int):
+        elif fields:  # else the part is an index, or a key that the document chose
             models = [m for field in fields for m in _models_in(field.annotation)]
     return models, tags
 

@@ -214,7 +214,8 @@ class _Watch:
                 )
         counts = {name: getattr(result, name) for name in ("planned", "asked", "answered", "failed", "missing")}
         stopped = [asdict(stop) for stop in result.stopped]
-        self._emit("sweep_finished", **counts, seconds=round(result.seconds, 3), stopped=stopped)
+        models = [share.model for share in self._shares]
+        self._emit("sweep_finished", models=models, **counts, seconds=round(result.seconds, 3), stopped=stopped)
 
     def _progress(self) -> Progress:
         answered = self._before + sum(share.answered for share in self._shares)

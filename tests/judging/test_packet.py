@@ -1,0 +1,100 @@
+"""Packets: opaque, shuffled, and blind down to the bytes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from nightlab.judging.packet import BlindnessError, Packet, Sealed, check_blind, forbidden_words, leaks, packets
+
+from .conftest import Answered
+
+ROW = {"key": "k1", "model": "llama", "condition": "layers_0_20", "text": "Fine."}
+USER = {"role": "user", "content": "Hello?"}
+REPLY = {"role": "assistant", "content": "Well,"}
+
+
+def shown(**row: Any) -> dict[str, str]:
+    """What a judge sees of a row, without the id."""
+    (sealed,) = packets([ROW | row], 1)
+    content: dict[str, str] = json.loads(sealed.packet.payload)
+    assert content.pop("id") == sealed.packet.id
+    return content
+
+
+def test_a_judge_sees_question_and_answer_and_nothing_else() -> None:
+    assert shown(messages=[USER]) == {"question": "Hello?", "answer": "Fine."}
+    assert shown(raw="Once") == {"question": "Once", "answer": "Fine."}
+    system = {"role": "system", "content": "Be kind."}
+    assert shown(messages=[system, USER])["question"] == "system: Be kind.\n\nuser: Hello?"
+    assert shown(messages=[USER, REPLY]) == {"question": "Hello?", "answer": "Fine.", "answer_begins": "Well,"}
+
+
+def test_ids_are_opaque_and_follow_from_seed_and_repeat() -> None:
+    rows = [ROW | {"key": f"k{number}", "raw": "Once"} for number in range(50)]
+    first, again = packets(rows, 1), packets(list(reversed(rows)), 1)
+    assert first == again
+    ids = {one.packet.id for one in first}
+    assert len(ids) == 50
+    assert all(one.key not in one.packet.payload.decode() for one in first)
+    assert not ids & {one.packet.id for one in packets(rows, 2)}
+    assert not ids & {one.packet.id for one in packets(rows, 1, repeat=1)}
+    assert [one.position for one in first] == list(range(50))
+
+
+def test_the_order_mixes_models_and_conditions(answered: Answered) -> None:
+    rows = {row["key"]: row for row in answered.samples.rows()}
+    order = [rows[one.key] for one in packets(rows.values(), 3)]
+    for factor in ("model", "condition"):
+        levels = [row[factor] for row in order]
+        changes = sum(a != b for a, b in itertools.pairwise(levels))
+        assert changes > len(Counter(levels)), f"{factor} stands in blocks: {levels}"
+
+
+def test_packets_of_an_experiment_hold_no_forbidden_word(answered: Answered) -> None:
+    words = forbidden_words(answered.plan)
+    expected = {
+        "llama",
+        "lab/llama-8b",
+        "llama-8b",
+        "gemma",
+        "layers_0_20",
+        "H1",
+        "Joy sits early.",
+        "concert-question",
+    }
+    assert expected <= set(words)
+    assert "base" not in words
+    sealed = packets(answered.samples.rows(), 1)
+    assert check_blind(sealed, words) == []
+    assert [leaks(one.packet.payload, words) for one in sealed] == [[]] * 12
+
+
+def test_leaks_are_whole_words_of_any_case() -> None:
+    words = ["llama", "layers_0_20", "lab/llama-8b", "a b"]
+    assert leaks(b"A Llama, and lab/llama-8b.", words) == ["llama", "lab/llama-8b"]
+    assert leaks(b"llamas, layers_0_200, a  b", words) == []
+
+
+def test_a_name_in_a_samples_own_text_is_reported_with_its_part(answered: Answered) -> None:
+    rows = [ROW | {"raw": "Is layers_0_20 a band?", "text": "Ask the Gemma fans."}]
+    (question, answer) = check_blind(packets(rows, 1), forbidden_words(answered.plan))
+    assert (question.part, question.word) == ("question", "layers_0_20")
+    assert (answer.part, answer.word) == ("answer", "gemma")
+
+
+def test_a_name_anywhere_else_is_an_error() -> None:
+    sealed = [Sealed("k", 0, Packet("llama-1", "Hello?", "Fine."))]
+    with pytest.raises(BlindnessError, match="'llama' outside of their texts"):
+        check_blind(sealed, ["llama"])
+    assert check_blind(sealed, []) == []
+
+
+def test_the_hash_is_of_the_exact_bytes() -> None:
+    one, other = Packet("i", "q", "a"), Packet("i", "q", "a ")
+    assert one.sha != other.sha
+    assert one.sha == Packet("i", "q", "a").sha
