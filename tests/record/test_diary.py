@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -88,6 +90,7 @@ def test_a_question_begins_the_entry_that_is_written_later(diary: Diary) -> None
     assert "· Title\n" in text(diary)
     [question] = diary.questions()
     assert question.replies == (Reply("leave it", "ada", DAY),)
+    assert [str(reply) for reply in (*question.replies, Reply("by hand"))] == [f"ada ({DAY}): leave it", "by hand"]
 
 
 def test_replies_by_command_and_by_hand(diary: Diary) -> None:
@@ -263,7 +266,7 @@ LINES = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(LINES, max_size=14), st.sampled_from(["\n", "\r\n"]), st.booleans())
 def test_what_stood_there_stays_byte_for_byte(rows: list[str], end: str, last: bool) -> None:
     before = end.join(rows) + (end if last and rows else "")
@@ -282,3 +285,23 @@ def test_what_stood_there_stays_byte_for_byte(rows: list[str], end: str, last: b
         assert entry is not None
         assert entry.sections["Findings"] == "three"
         assert after.count("\n") == after.count(end) or "\n" not in before
+
+
+def test_replies_of_other_processes_are_not_lost(diary: Diary) -> None:
+    """Several processes write at once: a person replies while a night rewrites its entry."""
+    diary.ask("n1", QUESTION, date=DAY)
+    script = (
+        "import sys; from pathlib import Path; from nightlab.record.diary import Diary\n"
+        "d = Diary(Path(sys.argv[1]))\n"
+        "for n in range(8):\n"
+        "    d.add_reply('q1', f'{sys.argv[2]} {n}', 'ada')\n"
+        "    d.add_entry('n1', f'{sys.argv[2]} {n}', {'Findings': f'{n}'})\n"
+    )
+    command = [sys.executable, "-c", script, str(diary.path)]
+    writers = [subprocess.Popen([*command, name]) for name in ("one", "two")]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    [question] = diary.questions()
+    assert sorted(reply.text for reply in question.replies) == sorted(
+        f"{w} {n}" for w in ("one", "two") for n in range(8)
+    )
+    assert text(diary).count("<!-- night: n1 -->") == 1

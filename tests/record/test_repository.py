@@ -81,6 +81,8 @@ def test_a_key_is_committed_once(lab: Path) -> None:
     (lab / "state" / "a.md").write_text("1")
     first = repository.commit(["state"], "One", key="n1:toolu_1")
     (lab / "state" / "a.md").write_text("2")
+    assert repository.has("n1:toolu_1")
+    assert not repository.has("n1:toolu_2")
     assert repository.commit(["state"], "One", key="n1:toolu_1") == first
     assert not repository.is_clean()
     second = repository.commit(["state"], "Two", key="n1:toolu_10")
@@ -168,7 +170,9 @@ def test_a_large_file_stays_out_and_is_described(lab: Path) -> None:
     assert (large.path, large.size, len(large.sha256)) == ("state/big.jsonl", 200_001, 64)
     assert repository.commit(["state"], "x") is not None
     assert git(lab, "ls-files") == "state/small.md"
-    assert said == ["state/big.jsonl is above 0.2 MB and was not committed"]
+    assert said == [f"state/big.jsonl is above 0.2 MB and was not committed; its hash is {large.sha256}"]
+    body = git(lab, "log", "-1", "--format=%b")
+    assert f"Not in git: state/big.jsonl, 200001 bytes, sha256 {large.sha256}" in body
 
 
 def test_ignored_paths_and_inner_repositories_are_said(lab: Path) -> None:

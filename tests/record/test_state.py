@@ -208,7 +208,7 @@ def kept(before: str, after: str) -> int:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(DOCUMENTS, st.text(max_size=30))
 @example("## Queue\n```\n", "x")
 @example("\n", "")

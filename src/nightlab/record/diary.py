@@ -62,6 +62,10 @@ class Diary:
         `sections` maps titles of SECTIONS to Markdown, which is bounded and cannot contain headings. Raises UsageError.
         """
         _check(night, sections)
+        with markdown.alone(self.path):
+            self._put_entry(night, title, sections, date)
+
+    def _put_entry(self, night: str, title: str, sections: Mapping[str, str], date: str | None) -> None:
         known = self.entry(night)
         texts = {**(known.sections if known else {}), **sections}
         day = known.date if known and known.date else date or now()[:10]
@@ -83,12 +87,17 @@ class Diary:
         Asked again in the same night with the same words, the one that stands there comes back. Raises UsageError.
         """
         mentions.render(replace(question, id="q0"))
+        _check(night, {})
+        with markdown.alone(self.path):
+            return self._put_question(night, question, date)
+
+    def _put_question(self, night: str, question: Mention, date: str | None) -> Mention:
         wanted = (night, question.to.removeprefix("@"), markdown.one_line(question.text, 200))
         for _, _, known in self._questions(markdown.read(self.path)):
             if (known.night, known.to, known.text) == wanted:
                 return known
         if self.entry(night) is None:
-            self.add_entry(night, "A night at work", {}, date=date)
+            self._put_entry(night, "A night at work", {}, date)
         rows = markdown.read(self.path)
         taken = [int(number) for row in rows for number in re.findall(r"^#+ @\S+ q(\d+)\b", row)]
         name = f"q{max(taken, default=0) + 1}"
@@ -101,12 +110,15 @@ class Diary:
         """Put a person's reply below a question; the same reply twice is one. Raises UsageError."""
         if not text.strip():
             raise UsageError("an empty reply", where=question)
+        with markdown.alone(self.path):
+            return self._put_reply(question, mentions.render_reply(text, by, date or now()[:10]))
+
+    def _put_reply(self, question: str, lines: list[str]) -> Mention:
         rows = markdown.read(self.path)
         found = [(start, end, mention) for start, end, mention in self._questions(rows) if mention.id == question]
         if len(found) != 1:
             raise self._no_such(question, [start + 1 for start, _, _ in found])
         start, end, mention = found[0]
-        lines = mentions.render_reply(text, by, date or now()[:10])
         [reply] = mentions.parse([rows[start], *(f"{line}\n" for line in lines)]).replies
         if any((old.by, old.text) == (reply.by, reply.text) for old in mention.replies):
             return mention

@@ -6,8 +6,11 @@ What comes from a model passes `block` or `one_line` first: it cannot make a hea
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +37,22 @@ class Heading:
 def read(path: Path) -> list[str]:
     """The rows of a document; none where it does not exist yet. Raises LabError for one that is not UTF-8."""
     return split(read_text(path, LabError)) if path.exists() else []
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep other nightlab processes from changing documents of this folder between a read and a write.
+
+    On file systems that cannot lock a folder this does nothing; the moment between read and write is then unguarded.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def split(text: str) -> list[str]:

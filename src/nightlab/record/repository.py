@@ -55,6 +55,10 @@ class LargeFile:
     size: int
     sha256: str
 
+    def __str__(self) -> str:
+        """The file in one line."""
+        return f"Not in git: {self.path}, {self.size} bytes, sha256 {self.sha256}"
+
 
 def _silent(text: str) -> None:
     """The listener of a caller that wants to hear nothing."""
@@ -101,7 +105,7 @@ class Repository:
     def has(self, key: str) -> bool:
         """Whether a commit carries this key."""
         with self._open() as repo:
-            return _find(repo, key) is not None
+            return git_state.find(repo, key) is not None
 
     def head(self) -> str | None:
         """The newest commit, or None before the first."""
@@ -116,9 +120,7 @@ class Repository:
     def oversized(self, paths: Iterable[str | Path]) -> list[LargeFile]:
         """The changed files below these paths that are above the limit, which a commit leaves out."""
         with self._open() as repo:
-            names = git_state.changed(repo, [self._inner(repo, path) for path in paths])
-            large = [(name, repo.worktree / name) for name in names if self._is_large(repo.worktree / name)]
-        return [LargeFile(name, path.stat().st_size, sha256_file(path)) for name, path in large]
+            return self._large(repo, git_state.changed(repo, [self._inner(repo, path) for path in paths]))
 
     def commit(
         self,
@@ -130,23 +132,32 @@ class Repository:
         """Commit the changes below exactly these paths; the commit's hash, or None where nothing changed.
 
         With a `key` that a commit already carries, that commit's hash comes back and nothing is done. Files above the
-        limit and ignored paths are left out and said. Raises SecretFound, LabError, UsageError, LockHeld.
+        limit are left out: the message carries their size and hash. Raises SecretFound, LabError, UsageError, LockHeld.
         """
-        text = git_state.message(message, {**(trailers or {}), **({"Nightlab-Key": key} if key else {})})
+        trailers = {**(trailers or {}), **({"Nightlab-Key": key} if key else {})}
+        git_state.message(message, trailers)
         with self._open() as repo:
             git_state.check(repo, self.root)
             if key and (known := git_state.find(repo, key)):
                 return known
-            files = self._files(repo, [self._inner(repo, path) for path in paths])
+            files, large = self._files(repo, [self._inner(repo, path) for path in paths])
+            text = git_state.message("\n\n".join([message.strip(), *map(str, large)]), trailers)
             return self._write(repo, files, text) if files else None
 
-    def _files(self, repo: Opened, paths: Sequence[str]) -> list[str]:
-        """The changed files to commit; what is left out is said, a secret is refused."""
+    def _files(self, repo: Opened, paths: Sequence[str]) -> tuple[list[str], list[LargeFile]]:
+        """The changed files to commit, and those too large for it; what is left out is said, a secret is refused."""
         if not paths or self._inner(repo, self.root) in paths:
             raise UsageError("name the paths to commit; the whole lab is not one", where=self.root)
         for name in git_state.ignored(repo, paths):
             self._say(f"{name} is ignored by git and was not committed")
-        files = [name for name in git_state.changed(repo, paths) if self._belongs(repo, name)]
+        changed = git_state.changed(repo, paths)
+        inner = [name for name in changed if name.endswith("/")]
+        large = self._large(repo, changed)
+        for name in inner:
+            self._say(f"{name} is a git repository of its own and was not committed")
+        for file in large:
+            self._say(f"{file.path} is above {self._limit / 1e6:g} MB and was not committed; its hash is {file.sha256}")
+        files = [name for name in changed if name not in {*inner, *(file.path for file in large)}]
         values = credentials.secret_values(os.environ)
         places = [(repo.worktree / name, name) for name in files]
         leaks = [
@@ -154,16 +165,7 @@ class Repository:
         ]
         if leaks:
             raise SecretFound(leaks)
-        return files
-
-    def _belongs(self, repo: Opened, name: str) -> bool:
-        if name.endswith("/"):
-            self._say(f"{name} is a git repository of its own and was not committed")
-            return False
-        if self._is_large(repo.worktree / name):
-            self._say(f"{name} is above {self._limit / 1e6:g} MB and was not committed")
-            return False
-        return True
+        return files, large
 
     def _write(self, repo: Opened, files: Sequence[str], text: str) -> str:
         """Stage and commit; a lock that another git takes meanwhile is waited for, a few times."""
@@ -182,8 +184,10 @@ class Repository:
                     raise
         return repo.ask("rev-parse", "HEAD").strip()
 
-    def _is_large(self, path: Path) -> bool:
-        return path.is_file() and not path.is_symlink() and path.stat().st_size > self._limit
+    def _large(self, repo: Opened, names: Sequence[str]) -> list[LargeFile]:
+        places = [(name, repo.worktree / name) for name in names]
+        sizes = [(n, p, p.stat().st_size) for n, p in places if p.is_file() and not p.is_symlink()]
+        return [LargeFile(name, size, sha256_file(path)) for name, path, size in sizes if size > self._limit]
 
     def _inner(self, repo: Opened, path: str | Path) -> str:
         """A path of the lab as git names it, below the work tree; a link stays the link it is. Raises UsageError."""

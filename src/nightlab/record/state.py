@@ -82,14 +82,15 @@ class ResearchState:
         if status not in _MARKS:
             hint = f"did you mean {close}?" if (close := nearest(status, _MARKS)) else f"one of {', '.join(_MARKS)}"
             raise UsageError(f"no status {status!r} of a queue item", where=self.path, hint=hint)
-        rows = markdown.read(self.path)
-        for row, item in self._items(rows):
-            if _same(item.experiment, experiment):
-                box = _ITEM.fullmatch(rows[row])
-                assert box is not None
-                rows[row] = rows[row][: box.start("box")] + _MARKS[status] + rows[row][box.end("box") :]
-                self._write(rows)
-                return True
+        with markdown.alone(self.path):
+            rows = markdown.read(self.path)
+            for row, item in self._items(rows):
+                if _same(item.experiment, experiment):
+                    box = _ITEM.fullmatch(rows[row])
+                    assert box is not None
+                    rows[row] = rows[row][: box.start("box")] + _MARKS[status] + rows[row][box.end("box") :]
+                    self._write(rows)
+                    return True
         return False
 
     def add_queue(self, experiment: str, text: str) -> bool:
@@ -97,18 +98,19 @@ class ResearchState:
         text = markdown.one_line(text, 500)
         if experiment and not re.fullmatch(r"exp_\d+\w*", experiment):
             raise UsageError(f"not the name of an experiment: {experiment!r}", hint="exp_NNN_slug, or leave it empty")
-        rows = markdown.read(self.path)
-        items = self._items(rows)
-        if any(_same(i.experiment, experiment) if experiment else i.text == text for _, i in items):
-            return False
         line = f"- [ ] {experiment}: {text}" if experiment else f"- [ ] {text}"
-        place = markdown.section(rows, "Queue")
-        if place is None:
-            self._write(markdown.insert(rows, len(rows), ["## Queue", "", line]))
-        elif items:
-            self._write(_after_item(rows, items[-1][0], line))
-        else:
-            self._write(markdown.insert(rows, place[1], [line]))
+        with markdown.alone(self.path):
+            rows = markdown.read(self.path)
+            items = self._items(rows)
+            if any(_same(i.experiment, experiment) if experiment else i.text == text for _, i in items):
+                return False
+            place = markdown.section(rows, "Queue")
+            if place is None:
+                self._write(markdown.insert(rows, len(rows), ["## Queue", "", line]))
+            elif items:
+                self._write(_after_item(rows, items[-1][0], line))
+            else:
+                self._write(markdown.insert(rows, place[1], [line]))
         return True
 
     def set_findings(self, findings: Sequence[tuple[str, str]]) -> None:
@@ -120,15 +122,16 @@ class ResearchState:
         self._upsert("Hypotheses", "nightlab:verdicts", verdicts)
 
     def _upsert(self, title: str, region: str, statements: Sequence[tuple[str, str]]) -> None:
-        rows = markdown.read(self.path)
-        found = markdown.marked(rows, region)
-        lines = [row.rstrip("\r\n") for row in rows[found[0] + 1 : found[1]]] if found else []
-        for name, sentence in statements:
-            line = f"- `{markdown.one_line(name, 100).replace('`', '')}` {markdown.one_line(sentence, 1000)}"
-            start = line[: line.index("` ") + 2]
-            known = next((n for n, old in enumerate(lines) if old.startswith(start)), None)
-            lines = [*lines, line] if known is None else [*lines[:known], line, *lines[known + 1 :]]
-        self._write(markdown.put_region(rows, title, region, lines))
+        with markdown.alone(self.path):
+            rows = markdown.read(self.path)
+            found = markdown.marked(rows, region)
+            lines = [row.rstrip("\r\n") for row in rows[found[0] + 1 : found[1]]] if found else []
+            for name, sentence in statements:
+                line = f"- `{markdown.one_line(name, 100).replace('`', '')}` {markdown.one_line(sentence, 1000)}"
+                start = line[: line.index("` ") + 2]
+                known = next((n for n, old in enumerate(lines) if old.startswith(start)), None)
+                lines = [*lines, line] if known is None else [*lines[:known], line, *lines[known + 1 :]]
+            self._write(markdown.put_region(rows, title, region, lines))
 
     def _write(self, rows: Sequence[str]) -> None:
         text = "".join(rows)
