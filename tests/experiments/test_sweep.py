@@ -284,6 +284,15 @@ async def test_a_past_deadline_asks_nothing_and_says_so(
     assert "deadline" in str(result.error())
 
 
+async def test_a_deadline_ends_requests_that_hang(plan: Plan, servers: dict[str, FaultyServer], tmp_path: Path) -> None:
+    servers["qwen"].fail(Fault("hang", times=None))
+    budget = Budget(tmp_path / "ledger.jsonl", Limits(deadline=time.time() + 1.0))
+    async with asyncio.timeout(5):
+        result = await run_sweep(plan, cells(plan), ends(servers), budget=budget)
+    assert (result.by_model["llama"].missing, result.by_model["qwen"].missing) == (0, 18)
+    assert [stop.failure for stop in result.stopped] == ["clock"]
+
+
 async def test_only_a_frozen_and_unchanged_plan_is_swept(study: Study, servers: dict[str, FaultyServer]) -> None:
     plan = study.plan()
     with pytest.raises(FrozenError, match="not frozen"):
@@ -310,13 +319,29 @@ async def test_two_sweeps_of_one_experiment_do_not_meet(plan: Plan, servers: dic
         await run_sweep(plan, cells(plan), ends(servers))
 
 
+async def test_sweeps_side_by_side_share_a_store(plan: Plan, servers: dict[str, FaultyServer]) -> None:
+    planned = cells(plan)
+    store = Samples(plan.folder)
+    shares = [
+        run_sweep(plan, [cell for cell in planned if cell.model == name], {name: end}, samples=store)
+        for name, end in ends(servers).items()
+    ]
+    with sole_writer(plan.folder):
+        results = await asyncio.gather(*shares)
+    store.close()
+    assert [(result.planned, result.missing) for result in results] == [(18, 0), (18, 0)]
+    assert len(rows(plan)) == 36
+
+
 async def test_half_a_surrogate_pair_is_no_answer(plan: Plan) -> None:
     planned: list[Cell] = [cell for cell in cells(plan) if cell.model == "llama" and cell.condition == "base"]
-    async with FaultyServer("llama", reply=lambda body: json.loads('"\\ud800"')) as server:
+    replies = iter([json.loads('"\\ud800"')])
+    async with FaultyServer("llama", reply=lambda body: next(replies, "whole")) as server:
         only = {"llama": Endpoint(server.url, "srv", {"base": "llama"})}
-        result = await run_sweep(plan, planned[:1], only, concurrency=1)
-    assert (result.answered, result.missing) == (0, 1)
-    assert {line["class"] for line in failures(plan)} == {"contract_broken"}
+        result = await run_sweep(plan, planned[:1], only)
+    assert (result.answered, result.missing) == (1, 0)
+    assert [line["class"] for line in failures(plan)] == ["contract_broken"]
+    assert [(row["text"], row["attempt"]) for row in rows(plan)] == [("whole", 2)]
 
 
 def test_pauses_grow_are_capped_and_honour_the_server() -> None:

@@ -98,12 +98,17 @@ class Share:
                 self.stopped = Stopped(self.model, self._endpoint.server, "clock", error.what, 0)
         return self.stopped is not None
 
+    def _bounded(self, timeout: float) -> float:
+        """A request's own limit, or less where the deadline comes first."""
+        left = self._budget.seconds_left() if self._budget else None
+        return timeout if left is None else min(timeout, max(left, 0.1))
+
     async def _ask(self, chat: Chat, cell: Cell, timeout: float) -> None:
         served = self._endpoint.conditions[cell.condition]
         request = chat_request(cell, served)
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                answer = await chat.complete(request, timeout=timeout)
+                answer = await chat.complete(request, timeout=self._bounded(timeout))
                 self._answers.put(sample_row(cell, answer, self._endpoint.server, attempt))
             except ChatError as error:
                 self._failures.put(failure_row(cell, error, self._endpoint.server, attempt))

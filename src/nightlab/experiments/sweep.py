@@ -28,7 +28,8 @@ from nightlab.experiments.share import Endpoint, Share, Stopped
 __all__ = ["Endpoint", "Progress", "ShareResult", "Stopped", "SweepResult", "run_sweep"]
 
 PROGRESS_SECONDS = 0.25
-EVENT_SECONDS = 5.0
+EVENT_SECONDS = 2.0
+EVENTS_SLOW_DOWN = 50
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ async def run_sweep(
     Raises FrozenError for a plan that is not frozen or changed since, UsageError for a condition its server lacks,
     LockHeld while another process sweeps here, StorageError. Cancelling it keeps what was answered.
     """
-    verify(plan)
+    await asyncio.to_thread(verify, plan)  # it may hash gigabytes of weights
     start = time.monotonic()
     with _store(plan.folder, samples) as samples:
         missing = samples.missing(cells)
@@ -187,6 +188,7 @@ class _Watch:
         self._experiment, self._planned, self._before = experiment, planned, answered
         self._events, self._on_progress = events, on_progress
         self._shares: list[Share] = []
+        self._start = time.monotonic()
         self._told = self._logged = 0.0
 
     def started(self, missing: int, shares: list[Share]) -> None:
@@ -200,7 +202,7 @@ class _Watch:
         if moment - self._told >= PROGRESS_SECONDS:
             self._told = moment
             self._tell()
-        if moment - self._logged >= EVENT_SECONDS:
+        if moment - self._logged >= max(EVENT_SECONDS, (moment - self._start) / EVENTS_SLOW_DOWN):
             self._logged = moment
             self._emit("sweep_progress", **asdict(self._progress()))
 

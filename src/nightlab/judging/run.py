@@ -78,7 +78,7 @@ async def run_judges(
     Raises FrozenError where the plan or its rubric changed, RubricError, BlindnessError, BudgetExceeded, StorageError;
     what was judged before stays.
     """
-    verify(plan)
+    await asyncio.to_thread(verify, plan)  # it may hash gigabytes of weights
     rubric = Rubric.load(plan.rubric)
     with sole_writer(folder):
         rows = list(samples.rows())
