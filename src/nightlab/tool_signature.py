@@ -53,6 +53,13 @@ class Signature:
         body = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
         return body | ({"$defs": definitions} if definitions else {})
 
+    def table(self) -> list[str]:
+        """The arguments as the lines of a Markdown table; none where there are none."""
+        head = ["", "| argument | type | default | what it is |", "|---|---|---|---|"] if self.arguments else []
+        defaults = ["required" if a.required else f"`{a.schema['default']!r}`" for a in self.arguments]
+        rows = zip(self.arguments, defaults, strict=True)
+        return [*head, *(f"| `{a.name}` | {_kind(a.schema)} | {default} | {a.text} |" for a, default in rows)]
+
     def problem(self, given: Mapping[str, Any]) -> str | None:
         """Why a call's arguments do not fit, in one sentence, or None."""
         names = [argument.name for argument in self.arguments]
@@ -78,6 +85,17 @@ class Signature:
                 place = ".".join([argument.name, *map(str, first["loc"])])
                 raise ValueError(f"{place}: {first['msg']}") from error
         return bound
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    """A JSON schema's type in words, for a table cell."""
+    if "anyOf" in schema:
+        return " or ".join(_kind(option) for option in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
+    if schema.get("type") == "array":
+        return f"list of {_kind(schema.get('items', {}))}"
+    return str(schema.get("type", "any" if "$ref" not in schema else "object"))
 
 
 def read(function: Callable[..., Any], path: Path) -> Signature:

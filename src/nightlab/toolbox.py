@@ -241,23 +241,8 @@ def readme(source: Lab | Path) -> str:
 def _page(one: Tool) -> list[str]:
     text = one.signature.description.removesuffix(f"\n\nReturns: {one.signature.returns}")
     lines = [f"## {one.name}", "", f"*{one.effect}.* {text}"]
-    if one.signature.arguments:
-        lines += ["", "| argument | type | default | what it is |", "|---|---|---|---|"]
-    for argument in one.signature.arguments:
-        default = "required" if argument.required else f"`{argument.schema['default']!r}`"
-        lines.append(f"| `{argument.name}` | {_kind(argument.schema)} | {default} | {argument.text} |")
+    lines += one.signature.table()
     return [*lines, "", f"Returns {one.signature.returns}"] if one.signature.returns else lines
-
-
-def _kind(schema: Mapping[str, Any]) -> str:
-    """A JSON schema's type in words, for a table cell."""
-    if "anyOf" in schema:
-        return " or ".join(_kind(option) for option in schema["anyOf"])
-    if "enum" in schema or "const" in schema:
-        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
-    if schema.get("type") == "array":
-        return f"list of {_kind(schema.get('items', {}))}"
-    return str(schema.get("type", "any" if "$ref" not in schema else "object"))
 
 
 def _found(source: Lab | Path) -> dict[str, Found]:

@@ -381,3 +381,30 @@ def test_no_git_process_is_left(lab: Path) -> None:
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     names = [Path(f"/proc/{child}/comm").read_text().strip() for child in children]
     assert "git" not in names
+
+
+def test_a_lock_that_appears_in_between_is_met_with_another_try(lab: Path) -> None:
+    """A clean filter, run by `git add`, leaves the lock that the following `git commit` meets."""
+    lock = lab / ".git" / "HEAD.lock"
+    script = lab.parent / "filter.sh"
+    script.write_text(f"#!/bin/sh\n[ -e {lab}/../done ] || touch {lock} {lab}/../done\ncat\n")
+    script.chmod(0o755)
+    git(lab, "config", "filter.slow.clean", str(script))
+    (lab / ".gitattributes").write_text("*.md filter=slow\n")
+    (lab / "state" / "a.md").write_text("a")
+    said: list[str] = []
+    assert Repository(lab, stale_after=0.2, say=said.append).commit(["state"], "x") is not None
+    assert [line.split(",")[0] for line in said] == ["removed HEAD.lock"]
+    assert git(lab, "rev-list", "--count", "HEAD") == "1"
+
+
+def test_a_machine_without_git_is_told_what_to_install(lab: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from nightlab.record.repository import Repository\n"
+        "from nightlab.errors import LabError\n"
+        "try:\n    Repository(Path(sys.argv[1])).check()\nexcept LabError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(lab)], env={"PATH": "/nowhere"}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("git is not installed\n  install git")
