@@ -6,7 +6,7 @@ For a token, the parts of foreign sources are multiplied by zero, so base tokens
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ import torch.nn.functional as F
 
 from nightlab.adapters.card import parse_key
 from nightlab.adapters.weights import LayerWeights
+
+
+_RANKS = 8  # in narrower matrices the BLAS rounds a row by its place in the batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +94,7 @@ class Stack:
         for source in sources:
             starts[id(source)] = total
             total += source.rank
+        total += -total % _RANKS
         table = torch.zeros(len(listed) + 1, 2 * self.num_layers + 1, total)
         for index, condition in enumerate(listed, 1):
             begin = starts[id(condition.source)]
@@ -100,7 +104,7 @@ class Stack:
             condition.index = index
         self.table, self.listed = table, listed
         for name, linear in self.linears.items():
-            linear.a, linear.b = _side_by_side(name, sources, linear.weight)
+            linear.a, linear.b = _side_by_side(name, sources, linear.weight, total)
 
     def open(self, lines: torch.Tensor, last: torch.Tensor) -> None:
         """Set the coefficients of the coming step: a table line per token, and the tokens whose logits are wanted."""
@@ -112,16 +116,17 @@ class Stack:
 
 
 def _side_by_side(
-    name: str, sources: Iterable[Source], weight: torch.Tensor
+    name: str, sources: Sequence[Source], weight: torch.Tensor, total: int
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """The factors of all sources for one linear layer, zeros where a source has none; None where no source has any."""
-    listed = list(sources)
-    if not any(name in source.factors for source in listed):
+    if not any(name in source.factors for source in sources):
         return None, None
-    a, b = [], []
-    for source in listed:
-        first, second = source.factors.get(name, (torch.zeros(weight.shape[1], 0), torch.zeros(0, weight.shape[0])))
-        missing = source.rank - first.shape[1]
-        a.append(F.pad(first, (0, missing)))
-        b.append(F.pad(second, (0, 0, 0, missing)))
-    return torch.cat(a, 1).contiguous(), torch.cat(b, 0).contiguous()
+    a, b = torch.zeros(weight.shape[1], total), torch.zeros(total, weight.shape[0])
+    start = 0
+    for source in sources:
+        if name in source.factors:
+            first, second = source.factors[name]
+            end = start + first.shape[1]
+            a[:, start:end], b[start:end] = first, second
+        start += source.rank
+    return a, b

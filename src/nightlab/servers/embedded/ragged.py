@@ -15,9 +15,11 @@ import torch
 
 from nightlab.servers.embedded.rows import Row
 
-_FEW = 16  # matrices below some number of rows take another path through the BLAS, with other rounding
-_KEYS = 32  # decode lengths are multiples of this
-_PROMPT = 16  # padded prompt lengths are multiples of this
+# Rounding must not depend on the batch. Matrices of few rows take another path through the BLAS, and the last elements
+# of a vector operation another one than the rest, so tokens come in whole multiples; so do the lengths in attention.
+_TOKENS = 32
+_KEYS = 64
+_PROMPT = 16
 
 
 def _up(number: int, multiple: int) -> int:
@@ -87,7 +89,7 @@ class Step:
             self._pad(new)
 
     def _place(self, ids: list[int], places: list[int], owner: list[int]) -> None:
-        pad = max(_FEW - self.count, 0)
+        pad = _up(self.count, _TOKENS) - self.count
         self.tokens = torch.tensor(ids + [0] * pad)
         self.positions = torch.tensor(places + [0] * pad)
         self.owners = torch.tensor(owner + [-1] * pad)
@@ -99,7 +101,7 @@ class Step:
         for row in self.rows[self.running :]:
             at += len(row.prompt)
             ends.append(at - 1)
-        self.last = torch.tensor(ends + [0] * max(_FEW - len(ends), 0))
+        self.last = torch.tensor(ends + [0] * (_up(len(ends), _TOKENS) - len(ends)))
 
     def _pad(self, new: Sequence[Row]) -> None:
         """Where each padded prompt position stands in the line of tokens, and back."""
