@@ -48,7 +48,7 @@ async def greet(
     Args:
         title: who is greeted,
             by name
-        times: how often
+        times: how often | at all
         mood: the tone
         tags: any words
         facts: numbers by name
@@ -99,7 +99,7 @@ def test_the_schema_comes_from_the_signature_and_the_docstring(lab: Lab) -> None
     assert body["additionalProperties"] is False
     properties = body["properties"]
     assert properties["title"] == {"type": "string", "description": "who is greeted, by name"}
-    assert properties["times"] == {"type": "integer", "default": 1, "description": "how often"}
+    assert properties["times"] == {"type": "integer", "default": 1, "description": "how often | at all"}
     assert properties["mood"]["anyOf"][0]["enum"] == ["glad", "dry"]
     assert properties["tags"]["anyOf"][0] == {"type": "array", "items": {"type": "string"}}
     assert properties["facts"]["anyOf"][0]["additionalProperties"] == {"type": "number"}
@@ -298,7 +298,7 @@ def test_the_readme_lists_every_tool_with_its_arguments(lab: Lab) -> None:
     (lab.root / "tools" / "_shared.py").write_text("no tool\n")
     text = toolbox.readme(lab.root / "tools")
     assert "| [`greet`](#greet) | read | Greet somebody. |" in text
-    assert "| `times` | integer | `1` | how often |" in text
+    assert "| `times` | integer | `1` | how often \\| at all |" in text
     assert "| `mood` | `glad`, `dry` or null | `None` | the tone |" in text
     assert "| `tags` | list of string or null |" in text
     assert "Returns The greeting." in text

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 _SECTION = re.compile(r"^(Args|Returns|Raises):\s*$", re.MULTILINE)
+BAR = r"\|"  # a bar inside a table cell
 _ITEM = re.compile(r"(\w+):\s*(.*)")
 
 
@@ -57,8 +58,11 @@ class Signature:
         """The arguments as the lines of a Markdown table; none where there are none."""
         head = ["", "| argument | type | default | what it is |", "|---|---|---|---|"] if self.arguments else []
         defaults = ["required" if a.required else f"`{a.schema['default']!r}`" for a in self.arguments]
-        rows = zip(self.arguments, defaults, strict=True)
-        return [*head, *(f"| `{a.name}` | {_kind(a.schema)} | {default} | {a.text} |" for a, default in rows)]
+        cells = [
+            [f"`{a.name}`", _kind(a.schema), default, a.text]
+            for a, default in zip(self.arguments, defaults, strict=True)
+        ]
+        return [*head, *(f"| {' | '.join(cell.replace('|', BAR) for cell in row)} |" for row in cells)]
 
     def problem(self, given: Mapping[str, Any]) -> str | None:
         """Why a call's arguments do not fit, in one sentence, or None."""

@@ -146,7 +146,9 @@ def test_a_secret_is_refused_with_its_line_and_not_its_value(
     lab: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, line: int, kind: str
 ) -> None:
     monkeypatch.setenv("LAB_TOKEN", "correct-horse-battery")
-    (lab / "state" / "fine.md").write_text("nothing: LAB_TOKEN, sk-ant-short, hf_x")
+    (lab / "state" / "fine.md").write_text(
+        "LAB_TOKEN, sk-ant-short, hf_x, a-task-with-a-very-long-name-that-goes-on-and-on-and-on-for-ever"
+    )
     (lab / "state" / name).write_text(text)
     with pytest.raises(SecretFound) as caught:
         Repository(lab).commit(["state"], "x")

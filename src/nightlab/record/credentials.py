@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SHAPES = {
-    "an Anthropic API key": rb"sk-ant-[A-Za-z0-9_-]{20,}",
-    "an OpenAI API key": rb"sk-(?:proj-|svcacct-)?[A-Za-z0-9_-]{40,}",
+    "an Anthropic API key": rb"\bsk-ant-[A-Za-z0-9_-]{20,}",
+    "an OpenAI API key": rb"\bsk-(?:proj-|svcacct-)?[A-Za-z0-9_-]{40,}",
     "a Hugging Face token": rb"\bhf_[A-Za-z0-9]{30,}",
     "a GitHub token": rb"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{40,})",
     "a GitLab token": rb"\bglpat-[A-Za-z0-9_-]{20,}",
