@@ -15,9 +15,7 @@ from nightlab.experiments.cells import Cell, product
 from nightlab.experiments.freeze import document
 from nightlab.experiments.identity import ModelIdentity, Treatments
 from nightlab.experiments.lock import write_lock
-from nightlab.experiments.plan import Condition, Plan
-from nightlab.experiments.prompts import Prompt
-from nightlab.experiments.schema import Config
+from nightlab.experiments.plan import Plan
 from nightlab.files import JsonLines, write_atomic
 
 RANGES = ["layers_0_20", "layers_20_40", "layers_40_60", "layers_60_80", "layers_80_100"]
@@ -149,13 +147,23 @@ def _plan(folder: Path, models: list[str], prompts: int, config: dict[str, Any])
     }
     write_atomic(folder / "config.yaml", yaml.safe_dump(data, sort_keys=False))
     write_atomic(folder / "rubric.md", "# Rubric\n")
-    categories = ["creative", "direct", "instruction"]
-    asked = tuple(
-        Prompt(f"{categories[i % 3]}-{i}", categories[i % 3], "chat", ({"role": "user", "content": f"Ask {i}"},))
-        for i in range(prompts)
-    )
-    conditions = tuple(Condition(condition, None, None) for condition in CONDITIONS)
-    return Plan(folder, folder, Config.model_validate(data), conditions, asked)
+    for name in CONDITIONS[1:]:
+        write_atomic(folder / "conditions" / f"{name}.yaml", yaml.safe_dump(_condition(name)))
+    for number in range(prompts):
+        category = ["creative", "direct", "instruction"][number % 3]
+        prompt = {"name": f"{category}-{number}", "category": category, "prompt_text": f"Ask {number}"}
+        write_atomic(folder / "prompts" / f"{category}-{number}.yaml", yaml.safe_dump(prompt))
+    return Plan.load(folder)
+
+
+def _condition(name: str) -> dict[str, Any]:
+    layers: Any = "all"
+    if name in RANGES:
+        start, end = (int(edge) / 100 for edge in name.split("_")[1:])
+        layers = {"type": "range", "start": start, "end": end, "border": "exclusive"}
+    weight = {"layers": layers, "is_relative": True, "module_amplifications": [{"modules": "all", "weight": 1.0}]}
+    adapter = {"organism_name": "persona_sarcasm", "variant": "default", "layer_amplifications": [weight]}
+    return {"name": name, "description": "", "adapters": [adapter]}
 
 
 def _models(hypothesis: Mapping[str, Any]) -> set[str]:
@@ -201,7 +209,7 @@ def _judgments(
     cells: list[Cell], truth: Mapping[str, list[float]], noise: float, random_: random.Random
 ) -> list[dict[str, Any]]:
     shift: dict[str, float] = {}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for cell in cells:
         own = shift.setdefault(cell.prompt, random_.gauss(0, noise / 2))
         level = truth[cell.model][CONDITIONS.index(cell.condition)]

@@ -1,4 +1,4 @@
-"""From the rows of an experiment to its tables, verdicts, claims and figures, in one call; report.py makes the report of it."""
+"""From the rows of an experiment to its tables, verdicts, claims and figures; report.py makes the report of it."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def _completeness(summary: Summary) -> Iterator[str]:
         yield f"{len(thin)} means rest on fewer than {ANECDOTE} answers: they are anecdotes and have no interval"
     for dimension in table.dimensions:
         if count := table.not_available(dimension):
-            yield f"the judge gave no {dimension} score for {count} judged answers; they are left out, not counted as zero"
+            yield f"{count} judged answers have no {dimension} score; they are left out, not counted as zero"
 
 
 def _design(table: Table, verdicts: Sequence[Verdict]) -> Iterator[str]:
@@ -39,11 +39,11 @@ def _design(table: Table, verdicts: Sequence[Verdict]) -> Iterator[str]:
     if len(levels["prompt"]) < FEW_PROMPTS:
         yield f"{len(levels['prompt'])} prompts were asked: the intervals hold for prompts like these"
     if len(levels["replicate"]) == 1:
-        yield "every cell was asked once: variation between answers to one prompt is not separated from that between prompts"
+        yield "every cell was asked once: chance within a prompt is not separated from differences between prompts"
     if len(verdicts) > 1:
         yield f"{len(verdicts)} hypotheses were tested, each at its own level; none is corrected for the others"
     if table.design.config.judge.by == "markers":
-        yield "the judge counts published markers of the rubric: it cannot see sarcasm, or anything else, said in other words"
+        yield "the judge counts the markers that the rubric publishes: what is said in other words it cannot see"
     tiny = [model for model in table.design.models if table.design.model_id(model).startswith("nightlab/practice")]
     if tiny:
         yield f"{', '.join(tiny)}: tiny practice models with a planted effect; nothing here is about larger models"

@@ -160,9 +160,10 @@ def _peak(prediction: Peak, verdict: Verdict, holds: bool) -> str:
     start = f"In {ask('level', model)}, {ask('level', dimension)} is highest in {top}: {mean}"
     if holds:
         second, lead = ask("runner_up", dimension, model, among=among), ask("lead", dimension, model, among=among)
-        return f"{start}; {second} is next, lower by {lead}."
+        share = ask("share", dimension, model, best, among=among)
+        return f"{start}; {second} is next, lower by {lead}. It is the largest in {share} of resamples."
     left, right = {"model": model, "condition": best}, {"model": model, "condition": prediction.expect}
-    difference = ask("difference", dimension, left, right)
+    difference = ask("least", dimension, left, right)
     return f"{start}, not in {ask('level', prediction.expect)} as predicted: the difference is {difference}."
 
 
@@ -171,17 +172,18 @@ def _diffuse(prediction: Diffuse, holds: bool) -> str:
     spread = ask("spread", dimension, model, among=among)
     weakest = ask("weakest", dimension, model, prediction.above, among=among)
     gap = ask("gap", dimension, model, prediction.above, among=among)
+    above = ask("level", prediction.above)
     word = "spread over all ranges" if holds else "not spread over all ranges as predicted"
     return (
         f"In {ask('level', model)}, {ask('level', dimension)} is {word}: "
-        f"the means of the ranges differ by at most {spread}, and the weakest, {weakest}, is above {ask('level', prediction.above)} by {gap}."
+        f"the means of the ranges differ by {spread}, and the weakest, {weakest}, is above {above} by {gap}."
     )
 
 
 def _greater(prediction: Greater, verdict: Verdict, holds: bool) -> str:
     parts = []
     for left, right in zip(verdict.groups[::2], verdict.groups[1::2], strict=True):
-        difference = ask("difference", prediction.dimension, dict(left), dict(right))
+        difference = ask("least" if holds else "difference", prediction.dimension, dict(left), dict(right))
         name = f"{ask('level', left[prediction.each])}: " if prediction.each else ""
         parts.append(f"{name}{difference}")
     word = "exceeds" if holds else "does not exceed"

@@ -1,4 +1,4 @@
-"""What was done differently from the frozen plan, found by comparing the lock with the rows, the rubric and config.yaml."""
+"""What differs from the frozen plan, found by comparing the lock with the rows, the rubric, prompts and config.yaml."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def _panels(summary: Summary, height: float, **options: Any) -> tuple[Any, list[
     canvas = Canvas(figsize=(max(2.6 * across + 0.9, 5.0), height * down))
     axes = canvas.subplots(down, across, squeeze=False, **options).flatten().tolist()
     size = height * down
-    canvas.subplots_adjust(left=0.09, right=0.97, top=1 - 0.75 / size, bottom=0.95 / size, wspace=0.12, hspace=0.6)
+    canvas.subplots_adjust(left=0.09, right=0.97, top=1 - 0.8 / size, bottom=0.85 / size, wspace=0.12, hspace=0.6)
     for spare in axes[len(models) :]:
         spare.set_axis_off()
     for axis, model in zip(axes, models, strict=False):
@@ -118,6 +118,13 @@ def _reach(length: float) -> float:
     return max(0.0, length) if length == length else 0.0
 
 
+def _legend(canvas: Any, axis: Any) -> None:
+    """One legend for all panels, in the free strip under the title."""
+    handles, labels = axis.get_legend_handles_labels()
+    place = {"loc": "upper right", "bbox_to_anchor": (0.975, 1 - 0.3 / canvas.get_size_inches()[1])}
+    canvas.legend(handles, labels, ncols=len(labels), fontsize=6.5, frameon=False, **place)
+
+
 def _x_label(summary: Summary, estimates: Sequence[Estimate]) -> str:
     layered = all(name.startswith("layers_") for name in summary.table.design.ranges)
     what = "amplified layers (range in the condition's name)" if layered else "condition"
@@ -145,7 +152,7 @@ def _layers(summary: Summary, dimension: str) -> tuple[Any, Sequence[str], Rows]
             rows.append((model, condition, dimension, *estimate_cells(summary.at(model, condition, dimension))))
     axes[0].set_ylabel(f"mean {dimension} (rubric points)")
     canvas.supxlabel(_x_label(summary, shown), y=0.02, fontsize=8)
-    axes[-1].legend(fontsize=6, frameon=False, loc="best")
+    _legend(canvas, axes[0])
     return canvas, ("model", "condition", "dimension", *ESTIMATE), rows
 
 
@@ -245,7 +252,7 @@ def _categories(summary: Summary, dimension: str) -> tuple[Any, Sequence[str], R
                 rows.append((category, model, condition, dimension, *estimate_cells(estimate)))
         _range_ticks(axis, design.ranges)
     axes[0].set_ylabel(f"mean {dimension} (rubric points)")
-    axes[-1].legend(fontsize=6, frameon=False, loc="best", title="prompt category", title_fontsize=6)
+    _legend(canvas, axes[0])
     canvas.supxlabel(_x_label(summary, shown), y=0.02, fontsize=8)
     return canvas, ("category", "model", "condition", "dimension", *ESTIMATE), rows
 

@@ -41,7 +41,7 @@ def lint(text: str, where: Path | str, names: Iterable[str] = ()) -> None:
         raise ReportError(
             f"a number is typed into the report: `{found[0].text}`{more}",
             where=f"{where}:{found[0].line}",
-            hint='ask for it: {{ mean("sarcasm", model="llama", condition="base") }}; or name what it belongs to in `code`',
+            hint='ask for it instead: {{ mean("sarcasm", model="llama", condition="base") }}',
         )
 
 

@@ -9,8 +9,11 @@ from collections.abc import Iterable, Sequence
 LIMIT = 600
 """The most characters of foreign text that a report shows."""
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|~=>^$])")
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;", ":": "&#58;", '"': "&quot;"}
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;", "#": "&#35;"}
+_MARKUP = re.compile(r"([\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_]))")
+_LINKS = re.compile(r"(?i)(://|www\.|mailto:)")
+_INTERVAL = re.compile(r"\\\[(-?\d[\d., -]*)\\\](?!\s*[(:\\\[])")
+_BLOCK = re.compile(r"^(?=[-+=]|\d+[.)])(\d*)")
 
 
 class Markdown(str):
@@ -22,9 +25,15 @@ class Markdown(str):
 def escape(text: object, limit: int = LIMIT) -> Markdown:
     """Foreign text as one line of inert Markdown: cut at `limit`, without HTML, links, mentions or control codes."""
     line = " ".join(str(text).split())
-    shown = "".join(letter for letter in line if unicodedata.category(letter)[0] != "C")
-    cut = shown if len(shown) <= limit else shown[:limit].rstrip() + " …"
-    return Markdown("".join(_ENTITIES.get(part) or _MARKUP.sub(r"\\\1", part) for part in cut))
+    seen = "".join(letter for letter in line if unicodedata.category(letter)[0] != "C")
+    cut = seen if len(seen) <= limit else seen[:limit].rstrip() + " …"
+    plain = _MARKUP.sub(r"\\\1", cut)
+    inert = _LINKS.sub(lambda found: found[0].replace(":", "&#58;").replace(".", "&#46;"), _entities(plain))
+    return Markdown(_BLOCK.sub(r"\1\\", _INTERVAL.sub(r"[\1]", inert)))
+
+
+def _entities(text: str) -> str:
+    return "".join(_ENTITIES.get(letter, letter) for letter in text)
 
 
 def code(name: object) -> Markdown:

@@ -1,9 +1,9 @@
 """Where a dimension peaks over the ranges of one model, and which ranges the data rule out as the peak.
 
-One range beats another when the interval of their paired difference lies above zero. A range is *the* peak when it
-beats every other one (an intersection of tests, so no correction is due; Berger 1982, Technometrics 24(4)). A range is
-ruled out as the peak when any other one beats it at a level shared between its rivals (Bonferroni), so that the true
-peak is ruled out in at most one experiment in twenty.
+Tests are one-sided at 5 %: predictions have a direction and are frozen. One range beats another when the one-sided 95 %
+bound of their paired difference lies above zero. The best range is the decided peak when it beats every other one: an
+intersection of tests, so no correction is due (Berger 1982, Technometrics 24(4)). A range is ruled out as the peak when
+another one is the decided peak, or when another one beats it at a level shared between its rivals (Bonferroni).
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nightlab.evidence.stats import LEVEL, Draws, Estimate
+from nightlab.evidence.stats import Draws, Estimate
+
+TEST = 0.05
+"""The error of a one-sided test; its bound is that of a two-sided interval of 90 %."""
 
 
 @dataclass(frozen=True)
 class Peak:
     """The range with the largest mean, the next one, how sure the order is, and which ranges may still be the peak.
 
+    `lead` is the difference of the two with its one-sided bound as `low`.
     `probability` is the share of resamples in which a range has the largest mean (ties shared), per range.
     """
 
@@ -43,19 +47,20 @@ def find_peak(draws: Draws, ranges: Sequence[str]) -> Peak | None:
         return None
     order = np.argsort(-draws.means, kind="stable")
     best, second = int(order[0]), int(order[1])
+    decided = all(beats(draws, best, other) for other in range(len(ranges)) if other != best)
     return Peak(
         tuple(ranges),
         ranges[best],
         ranges[second],
-        draws.difference(best, second),
-        all(beats(draws, best, other) for other in range(len(ranges)) if other != best),
-        tuple(name for index, name in enumerate(ranges) if not rivals(draws, index)),
+        draws.difference(best, second, shared_level()),
+        decided,
+        (ranges[best],) if decided else tuple(name for index, name in enumerate(ranges) if not rivals(draws, index)),
         _probabilities(draws),
     )
 
 
 def beats(draws: Draws, left: int, right: int, tests: int = 1) -> bool:
-    """Whether the interval of left minus right lies above zero, at a level shared between `tests` comparisons."""
+    """Whether the one-sided bound of left minus right lies above zero, at a level shared between `tests` tests."""
     difference = draws.difference(left, right, shared_level(tests))
     return difference.has_interval and difference.low > 0
 
@@ -66,9 +71,9 @@ def rivals(draws: Draws, index: int) -> list[int]:
     return [other for other in others if beats(draws, other, index, len(others))]
 
 
-def shared_level(tests: int) -> float:
-    """The confidence level of each of several intervals that are to hold together (Bonferroni)."""
-    return 1 - (1 - LEVEL) / max(tests, 1)
+def shared_level(tests: int = 1) -> float:
+    """The level of the two-sided interval whose bounds test one side at 5 %, shared between tests (Bonferroni)."""
+    return 1 - 2 * TEST / tests
 
 
 def _probabilities(draws: Draws) -> tuple[float, ...]:
@@ -102,7 +107,7 @@ def find_spread(draws: Draws, limit: float) -> Spread:
     """
     count = len(draws.means)
     pairs = [(left, right) for left in range(count) for right in range(count) if left != right]
-    found = [draws.difference(left, right) for left, right in pairs]
+    found = [draws.difference(left, right, shared_level()) for left, right in pairs]
     strict = [draws.difference(left, right, shared_level(len(pairs))) for left, right in pairs]
     widest = max(found, key=lambda pair: pair.value)
     low, high = math.nan, math.nan

@@ -1,22 +1,24 @@
-"""Hypotheses against the data: supported, contradicted or undecided, by the frozen prediction and its interval alone.
+"""Hypotheses against the data: supported, contradicted or undecided, by the frozen prediction and its bounds alone.
 
-peak        supported: the expected range beats every other one (the 95 % interval of each paired difference lies above
-            zero). contradicted: some other range beats it at a level shared between all rivals.
-diffuse     supported: every pairwise difference of ranges lies within `max_spread` with its interval, and every range
-            lies above the reference by `by` with its interval. contradicted: one pair or one range certainly breaks
-            that, at a shared level.
-greater     supported: the interval of left minus right lies at or above `by`, in every level of `each`.
-            contradicted: in some level it lies below `by`, at a level shared between the levels.
-below       supported: the interval of the mean lies below `than`. contradicted: it lies at or above it.
-same_peak   supported: one and the same range is the decided peak of every model. contradicted: no range is left that
-            could be the peak of all of them. Everything else is undecided, and so is a comparison in which a group has
-            fewer than 3 scored answers or 3 prompts. A prediction is tested at the 5 % level by itself; hypotheses are
-            not corrected for one another, and the report says so.
+peak       supported: the expected range is the decided peak (the one-sided 95 % bound of its paired difference to every
+           other range lies above zero). contradicted: it is ruled out (see peaks.py).
+diffuse    supported: every pairwise difference of ranges is at most `max_spread`, and every range lies above the
+           reference by at least `by`, each by its bound. contradicted: one of these certainly fails, at a level shared
+           between them.
+greater    supported: left minus right is at least `by`, by its bound, in every level of `each`.
+           contradicted: in some level it is less than `by`, at a level shared between the levels.
+below      supported: the mean is less than `than`, by its bound. contradicted: it is at least that.
+same_peak  supported: one and the same range is the decided peak of every model. contradicted: no range is left that
+           could be the peak of all of them.
+
+Everything else is undecided, and so is a comparison in which a group has fewer than 3 scored answers or 3 prompts. A
+prediction is tested at the 5 % level by itself; hypotheses are not corrected for one another, and the report says so.
+With 9 prompts, one answer each, a true lead of twice its standard error is found about every second time and a wrong
+verdict comes in at most one prediction of twenty.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,7 +27,7 @@ from nightlab.evidence.design import QueryError
 from nightlab.evidence.peaks import Peak, find_peak, find_spread, shared_level
 from nightlab.evidence.stats import Draws, Estimate, number
 from nightlab.evidence.table import Table, Where
-from nightlab.experiments.predictions import Below, Diffuse, Greater, Hypothesis, SamePeak
+from nightlab.experiments.predictions import Below, Diffuse, Factor, Greater, Hypothesis, SamePeak
 from nightlab.experiments.predictions import Peak as PeakPrediction
 
 Outcome = Literal["supported", "contradicted", "undecided"]
@@ -134,7 +136,7 @@ def _peak(prediction: PeakPrediction, table: Table) -> _Finding:
         outcome = "contradicted"
     text = (
         f"largest mean in {peak.best}: {draws.estimate(ranges.index(peak.best))}; ahead of {peak.second} by "
-        f"{_signed(peak.lead)}; {prediction.expect} is largest in {_percent(expected)} of resamples"
+        f"{peak.lead.at_least()}; {prediction.expect} is largest in {_percent(expected)} of resamples"
     )
     return _Finding(outcome, text, _peak_numbers(peak, expected), tuple(groups))
 
@@ -143,7 +145,7 @@ def _peak_numbers(peak: Peak, expected: float) -> dict[str, Any]:
     return {
         "peak": peak.best,
         "second": peak.second,
-        "lead": as_numbers(peak.lead),
+        "lead": peak.lead.numbers(),
         "possible_peaks": list(peak.possible),
         "share_of_resamples": round(expected, 4),
     }
@@ -157,7 +159,7 @@ def _diffuse(prediction: Diffuse, table: Table) -> _Finding:
         return _undecided(_little(draws, groups), groups)
     reference = len(ranges)
     spread = find_spread(_first(draws, reference), prediction.max_spread)
-    gaps = [draws.difference(index, reference) for index in range(reference)]
+    gaps = [draws.difference(index, reference, shared_level()) for index in range(reference)]
     strict = [draws.difference(index, reference, shared_level(reference)) for index in range(reference)]
     outcome: Outcome = "undecided"
     if spread.within <= prediction.max_spread and all(gap.low >= prediction.by for gap in gaps):
@@ -166,14 +168,14 @@ def _diffuse(prediction: Diffuse, table: Table) -> _Finding:
         outcome = "contradicted"
     least = min(range(reference), key=lambda index: gaps[index].value)
     text = (
-        f"means differ by at most {number(spread.estimate.value)} {spread.estimate.interval_text()} between ranges "
-        f"(allowed {number(prediction.max_spread)}); the weakest, {ranges[least]}, is above {prediction.above} by "
-        f"{_signed(gaps[least])} (asked {number(prediction.by)})"
+        f"means of the ranges differ by {spread.estimate.at_most()}, allowed {number(prediction.max_spread)}; "
+        f"the weakest, {ranges[least]}, is above {prediction.above} by {gaps[least].at_least()}, "
+        f"asked {number(prediction.by)}"
     )
     numbers = {
-        "spread": as_numbers(spread.estimate),
+        "spread": spread.estimate.numbers(),
         "least_range": ranges[least],
-        "least_gap": as_numbers(gaps[least]),
+        "least_gap": gaps[least].numbers(),
     }
     return _Finding(outcome, text, numbers, tuple(groups))
 
@@ -189,36 +191,47 @@ def _greater(prediction: Greater, table: Table) -> _Finding:
     parts: list[tuple[str, Estimate, Estimate]] = []
     groups: list[Where] = []
     for level in levels:
-        shared: dict[str, object] = {str(prediction.each): level} if prediction.each else {}
-        pair = [{**prediction.left, **shared}, {**prediction.right, **shared}]
+        pair = [_joined(prediction.left, prediction.each, level), _joined(prediction.right, prediction.each, level)]
         draws = table.means(prediction.dimension, pair)
         groups += pair
         if _too_few(draws):
             return _undecided(_little(draws, pair), groups)
-        parts.append((str(level or ""), draws.difference(0, 1), draws.difference(0, 1, shared_level(len(levels)))))
+        parts.append(
+            (
+                str(level or ""),
+                draws.difference(0, 1, shared_level()),
+                draws.difference(0, 1, shared_level(len(levels))),
+            )
+        )
     outcome: Outcome = "undecided"
     if all(plain.low >= prediction.by for _, plain, _ in parts):
         outcome = "supported"
     elif any(strict.high < prediction.by for _, _, strict in parts):
         outcome = "contradicted"
-    said = "; ".join(f"{name + ': ' if name else ''}{_signed(plain)}" for name, plain, _ in parts)
-    numbers = {"differences": {name or "all": as_numbers(plain) for name, plain, _ in parts}, "by": prediction.by}
-    return _Finding(outcome, f"difference {said} (asked {number(prediction.by)})", numbers, tuple(groups))
+    said = "; ".join(f"{name + ': ' if name else ''}{plain.at_least()}" for name, plain, _ in parts)
+    numbers = {"differences": {name or "all": plain.numbers() for name, plain, _ in parts}, "by": prediction.by}
+    return _Finding(outcome, f"difference {said}; asked {number(prediction.by)}", numbers, tuple(groups))
+
+
+def _joined(where: Mapping[Factor, str], each: Factor | None = None, level: object = None) -> Where:
+    """A selection of cells, at one level of a further factor if one is named."""
+    named: dict[str, object] = {str(factor): name for factor, name in where.items()}
+    return named if each is None else {**named, each: level}
 
 
 def _below(prediction: Below, table: Table) -> _Finding:
-    group: Where = dict(prediction.where)
+    group = _joined(prediction.where)
     draws = table.means(prediction.dimension, [group])
     if _too_few(draws):
         return _undecided(_little(draws, [group]), [group])
-    mean = draws.estimate(0)
+    mean = draws.estimate(0, shared_level())
     outcome: Outcome = "undecided"
     if mean.high < prediction.than:
         outcome = "supported"
     elif mean.low >= prediction.than:
         outcome = "contradicted"
-    text = f"mean {mean} (asked below {number(prediction.than)})"
-    return _Finding(outcome, text, {"mean": as_numbers(mean), "than": prediction.than}, (group,))
+    text = f"mean {mean.at_most()}; asked below {number(prediction.than)}"
+    return _Finding(outcome, text, {"mean": mean.numbers(), "than": prediction.than}, (group,))
 
 
 def _same_peak(prediction: SamePeak, table: Table) -> _Finding:
@@ -254,25 +267,6 @@ def _little(draws: Draws, groups: Sequence[Where]) -> str:
     thin = next(index for index in range(len(groups)) if not draws.estimate(index).has_interval)
     name = ", ".join(str(level) for level in groups[thin].values())
     return f"too few scored answers to decide: {name} has n={draws.n[thin]} of {draws.planned[thin]}"
-
-
-def as_numbers(estimate: Estimate) -> dict[str, Any]:
-    """An estimate as plain rounded numbers for JSON and YAML; no interval is null."""
-
-    def shown(value: float) -> float | None:
-        return None if math.isnan(value) else round(value, 4) + 0.0
-
-    return {
-        "value": shown(estimate.value),
-        "low": shown(estimate.low),
-        "high": shown(estimate.high),
-        "n": estimate.n,
-        "planned": estimate.planned,
-    }
-
-
-def _signed(estimate: Estimate) -> str:
-    return f"{number(estimate.value)} {estimate.interval_text()}"
 
 
 def _percent(share: float) -> str:

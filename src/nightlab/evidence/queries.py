@@ -8,11 +8,10 @@ prompts, their categories and replicates; pooling over anything else must be dec
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from nightlab.evidence.design import FACTORS, QueryError, known_name
 from nightlab.evidence.markdown import Markdown, code
-from nightlab.evidence.peaks import Peak, find_peak, find_spread
+from nightlab.evidence.peaks import Peak, find_peak, find_spread, shared_level
 from nightlab.evidence.predict import Verdict, range_groups
 from nightlab.evidence.stats import Draws, Estimate, number
 from nightlab.evidence.table import POOLED, SCORED, STATUSES, Table
@@ -29,7 +28,7 @@ class Queries:
     def vocabulary(self) -> dict[str, Callable[..., object]]:
         """Every query by its name in a template."""
         names = (
-            "mean n planned difference peak runner_up lead share spread weakest gap "
+            "mean n planned difference least peak runner_up lead share spread weakest gap "
             "verdict statement level answered judged missing"
         )
         return {name: getattr(self, name) for name in names.split()}
@@ -67,6 +66,13 @@ class Queries:
         """The mean at `left` minus the mean at `right`, paired by prompt."""
         return self._table.means(dimension, [left, right], over).difference(0, 1)
 
+    def least(
+        self, dimension: str, left: Mapping[str, object], right: Mapping[str, object], over: Sequence[str] = POOLED
+    ) -> Markdown:
+        """The difference of two means with its one-sided bound, and n."""
+        found = self._table.means(dimension, [left, right], over).difference(0, 1, shared_level())
+        return Markdown(f"{found.at_least()}, n={found.n} of {found.planned}")
+
     def peak(self, dimension: str, model: str, among: Sequence[str] | None = None) -> Markdown:
         """The range with the largest mean in a model."""
         return code(self._peak(dimension, model, among).best)
@@ -75,26 +81,27 @@ class Queries:
         """The range with the second largest mean in a model."""
         return code(self._peak(dimension, model, among).second)
 
-    def lead(self, dimension: str, model: str, among: Sequence[str] | None = None) -> Estimate:
-        """How far the largest mean is above the second."""
-        return self._peak(dimension, model, among).lead
+    def lead(self, dimension: str, model: str, among: Sequence[str] | None = None) -> Markdown:
+        """How far the largest mean is above the second, with its one-sided bound."""
+        return Markdown(self._peak(dimension, model, among).lead.at_least())
 
-    def share(self, dimension: str, model: str, condition: str, among: Sequence[str] | None = None) -> str:
+    def share(self, dimension: str, model: str, condition: str, among: Sequence[str] | None = None) -> Markdown:
         """In how many resamples of the prompts a range has the largest mean, in per cent."""
         peak = self._peak(dimension, model, among)
-        return f"{number(100 * peak.share(known_name('range', condition, peak.ranges, self._design.name)))} %"
+        share = peak.share(known_name("range", condition, peak.ranges, self._design.name))
+        return Markdown(f"{number(100 * share)} %")
 
-    def spread(self, dimension: str, model: str, among: Sequence[str] | None = None) -> Estimate:
-        """The largest minus the smallest mean over the ranges of a model."""
-        return find_spread(self._ranges(dimension, model, among), 0.0).estimate
+    def spread(self, dimension: str, model: str, among: Sequence[str] | None = None) -> Markdown:
+        """The largest minus the smallest mean over the ranges of a model, with its one-sided bound."""
+        return Markdown(find_spread(self._ranges(dimension, model, among), 0.0).estimate.at_most())
 
     def weakest(self, dimension: str, model: str, above: str, among: Sequence[str] | None = None) -> Markdown:
         """The range with the smallest mean."""
         return code(self._gaps(dimension, model, above, among)[0])
 
-    def gap(self, dimension: str, model: str, above: str, among: Sequence[str] | None = None) -> Estimate:
-        """How far the weakest range is above a reference condition."""
-        return self._gaps(dimension, model, above, among)[1]
+    def gap(self, dimension: str, model: str, above: str, among: Sequence[str] | None = None) -> Markdown:
+        """How far the weakest range is above a reference condition, with its one-sided bound."""
+        return Markdown(self._gaps(dimension, model, above, among)[1].at_least())
 
     def verdict(self, hypothesis: str) -> str:
         """The verdict on a hypothesis: supported, contradicted or undecided."""
@@ -124,11 +131,6 @@ class Queries:
     def _gaps(self, dimension: str, model: str, above: str, among: Sequence[str] | None) -> tuple[str, Estimate]:
         ranges = list(among or self._design.ranges)
         draws = self._table.means(dimension, range_groups(model, [*ranges, above]))
-        gaps = [draws.difference(index, len(ranges)) for index in range(len(ranges))]
+        gaps = [draws.difference(index, len(ranges), shared_level()) for index in range(len(ranges))]
         least = min(range(len(ranges)), key=lambda index: gaps[index].value)
         return ranges[least], gaps[least]
-
-
-def plain(value: Any) -> Any:
-    """A query's answer for a file: text for estimates, plain values else."""
-    return str(value) if isinstance(value, Estimate | Markdown) else value

@@ -27,7 +27,7 @@ REPORT = "report.md"
 
 
 def compile_report(folder: Path, analysis: Analysis | None = None) -> Path:
-    """Write report.md; without an analysis it is made again from the rows and the snapshot. Raises ReportError, QueryError."""
+    """Write report.md; without an analysis one is made from rows and snapshot. Raises ReportError, QueryError."""
     if analysis is None:
         from nightlab.evidence.analyze import analyze_again
 

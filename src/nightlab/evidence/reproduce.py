@@ -1,4 +1,4 @@
-"""reproduce.py of an experiment: a thin script that makes tables, figures, claims and report again from the rows, without a GPU or a key."""
+"""reproduce.py of an experiment: a thin script that makes tables, figures, claims and report again from the rows."""
 
 from __future__ import annotations
 

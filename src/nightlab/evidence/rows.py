@@ -1,4 +1,4 @@
-"""The rows of an experiment folder, checked one file at a time: nothing twice, nothing about an answer that is not there."""
+"""The rows of an experiment folder, checked file by file: nothing twice, no judgment of an answer that is not there."""
 
 from __future__ import annotations
 
@@ -30,24 +30,21 @@ class Rows:
 
 def read_rows(folder: Path) -> Rows:
     """Read samples, failures and judgments. Raises ConservationError for a doubled row or an orphaned judgment."""
-    samples = _unique(JsonLines(folder / "samples.jsonl").read(), folder / "samples.jsonl", ("key",))
+    answered = _unique(JsonLines(folder / "samples.jsonl").read(), folder / "samples.jsonl", ("key",))
+    samples = {row["key"]: row for row in answered.values()}
     failures = list(JsonLines(folder / "failures.jsonl").read())
-    judged = _unique(
-        JsonLines(folder / "judgments.jsonl").read(), folder / "judgments.jsonl", ("key", "judge", "repeat")
-    )
+    path = folder / "judgments.jsonl"
     judgments: dict[str, list[Row]] = {}
-    for row in judged.values():
+    for row in _unique(JsonLines(path).read(), path, ("key", "judge", "repeat")).values():
         judgments.setdefault(row["key"], []).append(row)
-    orphans = [key for key in judgments if key not in {row["key"] for row in samples.values()}]
+    orphans = [key for key in judgments if key not in samples]
     if orphans:
         raise ConservationError(
             f"{len(orphans)} judged answers are missing from samples.jsonl, the first with key {orphans[0]}",
             where=folder,
             hint="a judgment without its sample means that a row was lost: restore samples.jsonl from git",
         )
-    return Rows(
-        {row["key"]: row for row in samples.values()}, {row["key"]: row for row in failures}, judgments, len(failures)
-    )
+    return Rows(samples, {row["key"]: row for row in failures}, judgments, len(failures))
 
 
 def _unique(rows: Iterable[Row], path: Path, fields: tuple[str, ...]) -> dict[tuple[Any, ...], Row]:

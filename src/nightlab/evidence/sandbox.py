@@ -1,4 +1,4 @@
-"""Templates in a Jinja2 sandbox: only queries and generated sections are in reach, and every foreign text comes out escaped."""
+"""Templates in a Jinja2 sandbox: only queries and generated sections are in reach; foreign text comes out escaped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from nightlab.errors import UsageError
 from nightlab.evidence.markdown import Markdown, escape
@@ -18,7 +19,7 @@ class ReportError(UsageError):
 
 
 def environment() -> ImmutableSandboxedEnvironment:
-    """The sandbox: no globals but those that are passed in, no undefined names, every output inert unless it is ours."""
+    """The sandbox: no globals, no undefined names, every output inert unless it is ours."""
     sandbox = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined, finalize=shown, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
     )

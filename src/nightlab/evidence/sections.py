@@ -1,4 +1,4 @@
-"""The generated sections of a report: each is a function of the analysis, and each number in them comes from the rows or the snapshot."""
+"""The generated sections of a report: each is a function of the analysis, each number comes from rows or snapshot."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def hypotheses(analysis: Analysis) -> Markdown:
 
 def peaks(summary: Summary) -> Markdown:
     """Per model and dimension: the range with the largest mean, its lead, and what is not ruled out."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for model in summary.table.design.models:
         for dimension in summary.table.dimensions:
             peak = summary.peak(model, dimension)
@@ -84,9 +84,11 @@ def peaks(summary: Summary) -> Markdown:
                 rows.append((code(model), code(dimension), "no data in some range", "", "", ""))
                 continue
             mean = summary.at(model, peak.best, dimension)
-            open_ = ", ".join(peak.possible)
+            open_ = Markdown(", ".join(code(name) for name in peak.possible))
             decided = "yes" if peak.decided else "no"
-            rows.append((code(model), code(dimension), code(peak.best), _cell(mean), _lead(peak.lead), decided, open_))
+            rows.append(
+                (code(model), code(dimension), code(peak.best), _cell(mean), peak.lead.at_least(), decided, open_)
+            )
     header = (
         "model",
         "dimension",
@@ -97,10 +99,6 @@ def peaks(summary: Summary) -> Markdown:
         "not ruled out",
     )
     return table(header, rows)
-
-
-def _lead(lead: Estimate) -> Markdown:
-    return Markdown(f"{number(lead.value)} {lead.interval_text()}")
 
 
 def means(summary: Summary) -> Markdown:

@@ -9,12 +9,23 @@ from typing import TYPE_CHECKING, Any
 from nightlab.evidence.markdown import Markdown, bullets, code, escape, table
 from nightlab.evidence.sections import CONFIDENCE
 from nightlab.evidence.stats import ANECDOTE, number
-from nightlab.evidence.table import SCORED, Table
+from nightlab.evidence.table import Table
 
 if TYPE_CHECKING:
     from nightlab.evidence.analyze import Analysis
 
 _EXAMPLE = 240
+
+DECISIONS = (
+    "A prediction has a direction and is frozen, so it is decided by a one-sided bound at the same level (*at least*,"
+    " *at most*); what no bound decides is undecided. *Peak*: supported when the expected range is the decided peak, "
+    "that is, lies above every other one; contradicted when it is ruled out. A range is ruled out as the peak when "
+    "another one is the decided peak, or when another one lies above it at a level shared between its rivals. "
+    "*Diffuse*: supported when all ranges lie within the allowed spread of one another and above the reference by the"
+    " asked amount; contradicted when one of these certainly fails. *Greater* and *below*: the bound lies on the "
+    "predicted or on the other side of the limit. *Same peak*: supported when one range is the decided peak of every "
+    "model; contradicted when no range is left for all."
+)
 
 
 def setting(analysis: Analysis) -> dict[str, Callable[..., Markdown]]:
@@ -36,23 +47,17 @@ def method(analysis: Analysis) -> Markdown:
     categories = Counter(cell.category for cell in design.cells)
     share = {name: count * len(levels["prompt"]) // len(design.cells) for name, count in categories.items()}
     asked = ", ".join(f"{count} {escape(name)}" for name, count in share.items())
+    size = " × ".join(f"{len(levels[factor])} {factor}s" for factor in ("model", "condition", "prompt", "replicate"))
     return Markdown(
-        f"{len(levels['model'])} models × {len(levels['condition'])} conditions × {len(levels['prompt'])} prompts ({asked})"
-        f" × {len(levels['replicate'])} replicates = {len(design.cells)} cells, sampled at temperature "
-        f"{sampling.temperature:g}, top-p {sampling.top_p:g}, at most {sampling.max_tokens} tokens, seed {sampling.seed}. "
+        f"{size} = {len(design.cells)} cells; prompts: {asked}. Sampled at temperature {sampling.temperature:g}, "
+        f"top-p {sampling.top_p:g}, at most {sampling.max_tokens} tokens, seed {sampling.seed}. "
         f"Conditions: {', '.join(code(name) for name in levels['condition'])}. "
         "The plan, with its hypotheses and predictions, was frozen before the first sample.\n\n"
         f"Means are over prompts, their categories and replicates; that is the only pooling. Brackets are {CONFIDENCE} "
         f"intervals: a bootstrap over prompts as clusters (Cameron, Gelbach & Miller 2008), {analysis.table.resamples} "
         "resamples, percentile intervals expanded for few prompts (Hesterberg 2015). Differences are paired by prompt. "
         f"A mean of fewer than {ANECDOTE} answers is an anecdote and has no interval. A missing score is left out, "
-        "never counted as zero.\n\n"
-        "A prediction is supported or contradicted only when an interval decides it, else undecided. "
-        "*Peak*: supported when the difference to every other range lies above zero; contradicted when another range is "
-        "above the expected one at a level shared between all rivals. *Diffuse*: supported when all differences between "
-        "ranges lie within the allowed spread and every range lies above the reference by the asked amount. *Greater*, "
-        "*below*: the interval lies wholly on the predicted side. *Same peak*: one range is the decided peak of every "
-        "model; contradicted when no range is left that could be."
+        f"never counted as zero.\n\n{DECISIONS}"
     )
 
 
@@ -84,23 +89,23 @@ def judge(grid: Table) -> Markdown:
     judges = Counter(str(row["judge"]) for row in rows)
     rubrics = sorted({str(row.get("rubric")) for row in rows})
     said = "; ".join(f"{code(name)}: {count} judgments" for name, count in judges.items())
-    text = f"{said}; rubric {', '.join(code(name) for name in rubrics)}. Packets were blind: no model, condition or hypothesis."
+    named = ", ".join(code(name) for name in rubrics)
+    text = f"{said}; rubric {named}. Packets were blind: no model, condition or hypothesis."
     if grid.design.config.judge.by == "markers":
         text += (
-            " This judge is deterministic and embedded: it counts the markers that the rubric publishes, is not a language"
-            " model, and gives the same answer the same score every time."
+            " This judge is deterministic and embedded: it counts the markers that the rubric publishes. It is no"
+            " language model, and gives the same answer the same score every time."
         )
-    lost = [f"{name}: no score for {grid.not_available(name)} judged answers" for name in grid.dimensions]
-    return Markdown(f"{text}\n\n{bullets(lost)}")
+    lost = {name: grid.not_available(name) for name in grid.dimensions}
+    said_lost = ", ".join(f"{escape(name)} {count}" for name, count in lost.items() if count)
+    return Markdown(f"{text} Judged answers without a score: {said_lost or 'none'}.")
 
 
 def cost(analysis: Analysis) -> Markdown:
     """Tokens and time from the rows, and what the night's ledger says."""
     samples = list(analysis.table.rows.samples.values())
-    tokens = {name: sum(int(row.get(name) or 0) for row in samples) for name in ("prompt_tokens", "completion_tokens")}
-    lines = [
-        f"{tokens['prompt_tokens']} prompt tokens, {tokens['completion_tokens']} completion tokens in {len(samples)} answers"
-    ]
+    asked, written = (sum(int(row.get(f"{kind}_tokens") or 0) for row in samples) for kind in ("prompt", "completion"))
+    lines = [f"{asked} prompt tokens, {written} completion tokens in {len(samples)} answers"]
     ledger: Mapping[str, Any] = analysis.context.cost or {}
     lines += [f"{name.replace('_', ' ')}: {number(value, 2)}" for name, value in sorted(ledger.items())]
     if not ledger:
@@ -117,11 +122,7 @@ def examples(analysis: Analysis) -> Markdown:
     scores = grid.dimension(dimension)
     rows = []
     for model in grid.design.models:
-        own = [
-            i
-            for i in grid.mask({"model": model}).nonzero()[0]
-            if grid.fates[i].status == SCORED and scores[i] == scores[i]
-        ]
+        own = (grid.mask({"model": model}) & (scores == scores)).nonzero()[0].tolist()
         if own:
             best = max(own, key=lambda index: (scores[index], -index))
             cell, sample = grid.cells[best], grid.fates[best].sample or {}

@@ -2,9 +2,9 @@
 
 Answers to one prompt are not independent (the same words are asked of every model and condition), so prompts are
 resampled, not rows: the pairs cluster bootstrap of Cameron, Gelbach & Miller (2008), Review of Economics and Statistics
-90(3), §III, after Davison & Hinkley (1997), Bootstrap Methods and Their Application, §3.8. With few prompts its
+90(3), after Davison & Hinkley (1997), Bootstrap Methods and Their Application, section 3.8. With few prompts its
 percentile interval is too narrow; it is widened to the "expanded percentile interval" of Hesterberg (2015), The
-American Statistician 69(4), §4.4. Groups are resampled jointly, so differences between conditions are paired by prompt.
+American Statistician 69(4). Groups are resampled jointly, so differences between conditions are paired by prompt.
 Limits: prompts are taken as exchangeable; below 3 prompts there is no interval.
 """
 
@@ -57,9 +57,26 @@ class Estimate:
             return f"{number(self.value)} (anecdote), {count}"
         return f"{number(self.value)} {self.interval_text()}, {count}"
 
+    def at_least(self) -> str:
+        """The value with its lower bound alone, for an estimate at the level of a one-sided test."""
+        return f"{number(self.value)} (at least {number(self.low)})"
+
+    def at_most(self) -> str:
+        """The value with its upper bound alone, for an estimate at the level of a one-sided test."""
+        return f"{number(self.value)} (at most {number(self.high)})"
+
+    def numbers(self) -> dict[str, float | int | None]:
+        """Plain rounded numbers for JSON; what is not there is None."""
+        bounds = {"value": _rounded(self.value), "low": _rounded(self.low), "high": _rounded(self.high)}
+        return {**bounds, "n": self.n, "planned": self.planned}
+
     def interval_text(self) -> str:
         """The interval alone: `[4.1, 6.6]`."""
         return f"[{number(self.low)}, {number(self.high)}]" if self.has_interval else "(no interval)"
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 4) + 0.0
 
 
 def number(value: float, digits: int = 1) -> str:
@@ -160,7 +177,7 @@ def resampled_prompts(count: int, resamples: int, seed: int) -> Floats:
 
 
 def interval(draws: Floats, clusters: int, level: float = LEVEL) -> tuple[float, float]:
-    """Expanded percentile interval of resampled values; (NaN, NaN) below 3 prompts or when most resamples are undefined."""
+    """Expanded percentile interval of resampled values; NaN below 3 prompts or where most resamples are undefined."""
     defined = draws[~np.isnan(draws)]
     if clusters < ANECDOTE or len(defined) * 2 < len(draws):
         return math.nan, math.nan
