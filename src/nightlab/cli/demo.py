@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -18,7 +19,8 @@ def demo(folder: Path | None, seed: int | None, as_json: bool) -> None:
     from nightlab import founding
     from nightlab.cli.live import shown
     from nightlab.morning.brief import brief_of, write_brief
-    from nightlab.night import Options, preflight, run_night
+    from nightlab.night import Options, run_night
+    from nightlab.night.preflight import preflight
 
     made = founding.demo(folder, seed)
     click.echo(f"The demo lab is {made.lab.root}. It stages two troubles:", err=as_json)
@@ -33,5 +35,6 @@ def demo(folder: Path | None, seed: int | None, as_json: bool) -> None:
         print_json({**founding.summary(made.lab, made.experiment), "questions": result.needs_you, **ended})
     else:
         click.echo(brief_of(made.lab).text(columns()))
-        click.echo(f"\nIt asked you something. Try:  cd {made.lab.relative(Path(made.lab.root))} && nightlab inbox")
+        asked = "It asked you something. " if result.needs_you else ""
+        click.echo(f"\n{asked}Try:  cd {os.path.relpath(made.lab.root)} && nightlab inbox")
     raise SystemExit(1 if result.state == "failed" else 0)

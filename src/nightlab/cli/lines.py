@@ -24,8 +24,33 @@ FIRST = (
     "said",
     "text",
 )
-HIDDEN = frozenset(["v", "t", "kind", "key", "call", "pid", "sha256", "versions", "config", "trace", "watch", "tokens"])
-FIELD, LINE = 120, 320
+HIDDEN = frozenset(
+    (
+        "v",
+        "t",
+        "kind",
+        "key",
+        "call",
+        "calls",
+        "pid",
+        "sha256",
+        "versions",
+        "config",
+        "files",
+        "trace",
+        "watch",
+        "tokens",
+        "stop",
+        "served_name",
+        "remedy",
+        "log",
+        "seconds",
+        "waited",
+        "brain",
+        "usd",
+    )
+)
+FIELD, LINE = 160, 320
 
 
 def event_line(event: Mapping[str, Any]) -> str:
@@ -56,5 +81,5 @@ def _field(name: str, value: object) -> str:
     if isinstance(value, float):
         value = f"{value:.4g}"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    shown = clean(text, FIELD)
+    shown = clean(text if name != "sha" else text[:10], FIELD)
     return shown if name in FIRST and isinstance(value, str) else f"{name}={shown}"

@@ -49,7 +49,7 @@ class Picture:
             self.doing.pop(_call(event), None)
         elif kind.startswith("sweep_"):
             self._sweep(event)
-        if kind not in QUIET:
+        if not _is_quiet(event):
             self.last = [*self.last[-7:], event_line(event)]
 
     def _sweep(self, event: Mapping[str, Any]) -> None:
@@ -79,7 +79,7 @@ def _plain(err: bool) -> Iterator[Watch]:
 
     def see(event: dict[str, Any]) -> None:
         picture.see(event)
-        if event.get("kind") not in QUIET:
+        if not _is_quiet(event):
             click.echo(event_line(event), err=err)
 
     def beat() -> None:
@@ -127,6 +127,11 @@ def _drawn(picture: Picture) -> Group:
     servers = "  ".join(f"{name} {state}" for name, state in picture.servers.items())
     lines = [Text(line, style="dim", no_wrap=True, overflow="crop") for line in picture.last]
     return Group(Text(picture.now(), style="bold"), *([Text(f"servers  {servers}")] if servers else []), bars, *lines)
+
+
+def _is_quiet(event: Mapping[str, Any]) -> bool:
+    """Whether an event changes only the picture: it is no line of its own."""
+    return event.get("kind") in QUIET or (event.get("kind") == "tool_finished" and event.get("ok") is True)
 
 
 def _name(event: Mapping[str, Any]) -> str:

@@ -37,7 +37,8 @@ def run(
     """
     from nightlab.cli.live import shown
     from nightlab.morning.brief import brief_of, write_brief
-    from nightlab.night import Options, preflight, run_night
+    from nightlab.night import Options, run_night
+    from nightlab.night.preflight import preflight
 
     lab = session.lab()
     options = Options(until=until, hours=hours, budget=budget, gpu_hours=gpu_hours, turns=turns, brief=write_brief)

@@ -59,5 +59,5 @@ def _belief(experiment: str, row: dict[str, Any]) -> Belief:
         experiment,
         clean(row.get("hypothesis", ""), 16),
         clean(row.get("verdict", ""), 24),
-        clean(row.get("sentence", ""), 300),
+        clean(str(row.get("sentence", "")).replace("`", ""), 300),
     )

@@ -71,14 +71,14 @@ class Brief:
         mended = [Item("", f"mended: {text}", lines=1) for text in self.corrections]
         return [
             self._needs(),
-            Section("Found", tuple(found), "nightlab report", "nothing that is claimed"),
+            Section("Found", tuple(found), "report.md", "nothing that is claimed", "; ".join(self.cells)),
             Section("Failed", (*failed, *mended), "nightlab tail", "nothing"),
             Section("Spent", (Item("", self._spent()),), "nightlab status", ""),
         ]
 
     def _needs(self) -> Section:
         items = tuple(_asked(question) for question in self.questions)
-        return Section("Needs you", items, "nightlab inbox", "nothing")
+        return Section("Needs you", items, "nightlab inbox", "nothing", "nightlab reply ID TEXT")
 
     def _next(self) -> Section:
         again = ("nightlab run goes on with this night",) if self.state == "dead" else ()
@@ -87,11 +87,10 @@ class Brief:
         )
 
     def _spent(self) -> str:
-        limit = f" of ${self.usd_limit:g}" if self.usd_limit is not None else ""
+        limit = f" of ${self.usd_limit:g}" if self.usd_limit else ""
         gpu = f" · {self.gpu_hours:.1f} GPU h" if self.gpu_hours else ""
         servers = f"{self.servers} server{'s' * (self.servers != 1)} running"
-        told = [duration(self.seconds), f"${self.usd:.2f}{limit}{gpu}", *self.cells, servers]
-        return " · ".join(told)
+        return f"{duration(self.seconds)} · ${self.usd:.2f}{limit}{gpu} · {servers}"
 
 
 def brief_of(lab: Lab, night: str | None = None) -> Brief:
@@ -167,12 +166,12 @@ def _cells(lab: Lab, experiment: str) -> str:
     lock = read_lock(lab.experiments / experiment)
     planned = lock.document["cells"]["count"] if lock else None
     short = "_".join(experiment.split("_")[:2])
-    return f"{short}: {answered}{f'/{planned}' if planned is not None else ''} samples, {judged} judged"
+    return f"{short} {answered}{f'/{planned}' if planned is not None else ''} samples, {judged} judged"
 
 
 def _asked(question: Question) -> Item:
     default = (f"went on with: {question.went_on_with}",) if question.went_on_with else ()
-    return Item(question.id, question.text, (*default, f'nightlab reply {question.id} "..."'))
+    return Item(question.id, question.text, default)
 
 
 def _failed(trouble: Trouble) -> Item:

@@ -23,7 +23,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and its items; `where` shows all of them, `empty` is said when there are none.
+    """A heading and its items; `where` shows all of them, `empty` is said when there are none, `note` stands beside it.
 
     A section of one item that fits stands on the heading's line.
     """
@@ -32,6 +32,7 @@ class Section:
     items: tuple[Item, ...]
     where: str
     empty: str
+    note: str = ""
 
 
 def laid_out(head: Sequence[str], sections: Sequence[Section], columns: int) -> str:
@@ -39,33 +40,51 @@ def laid_out(head: Sequence[str], sections: Sequence[Section], columns: int) -> 
     width = min(columns, WIDEST)
     top = [line for text in head for line in wrap(text, width)]
     blocks = [[_lines(item, width) for item in section.items] for section in sections]
-    shown = _share(LINES - len(top) - len(sections), blocks)
+    heads = [_heading(section, block, width) for section, block in zip(sections, blocks, strict=True)]
+    shown = _share(LINES - len(top) - sum(map(len, heads)), blocks)
     lines = list(top)
-    for section, block, count in zip(sections, blocks, shown, strict=True):
-        lines += _headed(section, [line for item in block[:count] for line in item], width)
+    for section, heading, block, count in zip(sections, heads, blocks, shown, strict=True):
+        lines += _joined(heading, [line for item in block[:count] for line in item], width)
         if count < len(block):
             lines.append(clean(f"  {len(block) - count} more: {section.where}", width))
     return "\n".join(lines)
 
 
-def _headed(section: Section, lines: list[str], width: int) -> list[str]:
-    """A section's lines under its heading."""
-    if not section.items:
-        return [clean(f"{section.title}: {section.empty}", width)]
-    if len(section.items) == len(lines) == 1 and len(section.title) + 1 + columns_of(lines[0]) <= width:
-        return [f"{section.title}: {lines[0].strip()}"]
-    return [f"{section.title} ({len(section.items)})" if len(section.items) > 1 else section.title, *lines]
+def _heading(section: Section, items: Sequence[object], width: int) -> list[str]:
+    """The heading, with its note beside it or, where that is too wide, below it."""
+    if not items:
+        return wrap(f"{section.title}: {section.empty}", width, rest="  ")
+    heading = f"{section.title} ({len(items)})" if len(items) > 1 else section.title
+    beside = f"{heading} · {section.note}"
+    if not section.note or columns_of(beside) <= width:
+        return [beside if section.note else heading]
+    return [heading, *wrap(section.note, width, first="  ", rest="  ")]
+
+
+def _joined(heading: list[str], lines: list[str], width: int) -> list[str]:
+    """Heading and lines; one short line stands beside its heading."""
+    if len(heading) == len(lines) == 1 and " · " not in heading[0]:
+        line = f"{heading[0]}: {lines[0].strip()}"
+        return [line] if columns_of(line) <= width else [*heading, *lines]
+    return [*heading, *lines]
 
 
 def _lines(item: Item, width: int) -> list[str]:
     """An item on its lines; a paragraph that is too long is cut and ends in `...`."""
     indent = "  " + " " * (len(item.id) + 1 if item.id else 0)
     first = f"  {item.id} " if item.id else "  "
-    room = item.lines * (width - len(indent)) - (width // 6 if item.lines > 1 else 0)
-    lines = wrap(clean(item.text, room), width, first=first, rest=indent)
+    lines = _cut(wrap(clean(item.text, 600), width, first=first, rest=indent), item.lines, width)
     for paragraph in item.more:
-        lines += wrap(clean(paragraph, room), width, first=indent, rest=indent)
+        lines += _cut(wrap(clean(paragraph, 600), width, first=indent, rest=indent), item.lines, width)
     return lines
+
+
+def _cut(lines: list[str], most: int, width: int) -> list[str]:
+    if len(lines) <= most:
+        return lines
+    last = lines[most - 1]
+    indent = last[: len(last) - len(last.lstrip())]
+    return [*lines[: most - 1], indent + clean(f"{last.strip()} {lines[most].strip()}", width - len(indent))]
 
 
 def _share(room: int, blocks: Sequence[Sequence[Sequence[str]]]) -> list[int]:

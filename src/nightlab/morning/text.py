@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])")
+PIECE = 14  # a word that a cut would leave this short a piece of is left out as a whole
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn"}
 
 
@@ -18,6 +19,9 @@ def clean(text: object, limit: int = 200) -> str:
     cut = line[: max(0, limit - 3)]
     while columns_of(cut) > limit - 3:
         cut = cut[:-1]
+    head, _, rest = cut.rpartition(" ")
+    if head and len(rest) <= PIECE and not line[len(cut)].isspace():
+        cut = head
     return cut.rstrip() + "..."
 
 
