@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -349,3 +350,39 @@ def test_pauses_grow_are_capped_and_honour_the_server() -> None:
     assert max(pause(20) for _ in range(100)) <= 8.0
     assert pause(1, 5.0) >= 5.0
     assert pause(1, 10_000.0) == LONGEST_WAIT_ASKED_FOR
+
+
+CUT_OFF = """
+import asyncio, sys
+from pathlib import Path
+from nightlab.experiments.cells import cells
+from nightlab.experiments.plan import Plan
+from nightlab.experiments.sweep import Endpoint, run_sweep
+
+plan, url = Plan.load(Path(sys.argv[1])), sys.argv[2]
+served = {c.name: "llama" if c.name == "base" else f"llama-{c.name}" for c in plan.conditions}
+asyncio.run(run_sweep(plan, cells(plan), {"llama": Endpoint(url, "srv", served)}, concurrency=4))
+"""
+
+
+@pytest.mark.slow
+async def test_a_sweep_that_is_killed_asks_nothing_twice_that_it_wrote(study: Study) -> None:
+    study.config["factors"]["replicates"] = 5
+    plan = study.write().plan()
+    freeze(plan)
+    path = plan.folder / "samples.jsonl"
+    async with FaultyServer("llama", adapters=[f"llama-{c}" for c in RANGES], delay=0.02) as server:
+        for enough in (10, 30, 50):
+            command = (sys.executable, "-c", CUT_OFF, str(plan.folder), server.url)
+            process = await asyncio.create_subprocess_exec(*command)
+            async with asyncio.timeout(60):
+                while not (path.exists() and path.read_bytes().count(b"\n") >= enough):  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.005)
+            process.kill()
+            await process.wait()
+            written, before = Samples(plan.folder).keys(), len(server.answered())
+        result = await run_sweep(plan, cells(plan), {"llama": endpoint(server)})
+        asked_last = {seen.body["seed"] for seen in server.answered()[before:]}
+    assert result.by_model["llama"].missing == 0
+    assert len(rows(plan)) == 90
+    assert not asked_last & {cell.seed for cell in cells(plan) if cell.key in written}

@@ -106,7 +106,8 @@ def leaks(payload: bytes, words: Iterable[str]) -> list[str]:
 
 def check_blind(sealed: Sequence[Sealed], words: Sequence[str]) -> list[Leak]:
     """The forbidden words in the packets' own texts, to be reported. Raises BlindnessError for one anywhere else."""
-    any_word = re.compile("|".join(re.escape(word) for word in words if word) or r"\A(?!)", re.IGNORECASE)
+    choices = "|".join(re.escape(word) for word in words if word) or r"\A(?!)"
+    any_word = re.compile(rf"(?<!\w)(?:{choices})(?!\w)", re.IGNORECASE)
     found: list[Leak] = []
     for packet in (one.packet for one in sealed):
         if any_word.search(packet.payload.decode("utf-8")):
