@@ -67,14 +67,14 @@ class Picture:
 
 
 @contextlib.contextmanager
-def shown(*, plain: bool = False, err: bool = False) -> Iterator[Watch]:
+def shown(*, plain: bool = False, err: bool = False, beat: float = HEARTBEAT) -> Iterator[Watch]:
     """Show events as they come: give the callback to `run_night`. `err` prints plain lines on stderr."""
-    with _plain(err) if plain or err or not is_live() else _moving() as watch:
+    with _plain(err, beat) if plain or err or not is_live() else _moving() as watch:
         yield watch
 
 
 @contextlib.contextmanager
-def _plain(err: bool) -> Iterator[Watch]:
+def _plain(err: bool, seconds: float) -> Iterator[Watch]:
     picture, over = Picture(), threading.Event()
 
     def see(event: dict[str, Any]) -> None:
@@ -83,7 +83,7 @@ def _plain(err: bool) -> Iterator[Watch]:
             click.echo(event_line(event), err=err)
 
     def beat() -> None:
-        while not over.wait(HEARTBEAT):
+        while not over.wait(seconds):
             click.echo(f"{time.strftime('%H:%M:%S')}  {picture.now()}", err=err)
 
     thread = threading.Thread(target=beat, daemon=True, name="heartbeat")
