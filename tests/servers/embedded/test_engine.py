@@ -22,8 +22,8 @@ from nightlab.servers.embedded.rows import Row, Sampling
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-LAYERS = 6
-GREEDY = Sampling(temperature=0.0, max_tokens=12, ignore_eos=True)
+LAYERS = 4
+GREEDY = Sampling(temperature=0.0, max_tokens=8, ignore_eos=True)
 
 
 def start(tiny: Any, max_batch: int = 200) -> Engine:
@@ -54,6 +54,22 @@ def conditions(engine: Engine, tiny: Any, out: Path, count: int = 14) -> list[Co
     made = [compile_adapter(tiny.adapters[0], weights(i), out) for i in range(count)]
     loaded = [engine.load(f"c{i}", c.path) for i, c in enumerate(made)]
     return [None, *loaded, engine.load("other", tiny.adapters[1])]
+
+
+def broken(source: Path, folder: Path, change: Any) -> Path:
+    """A copy of an adapter whose tensors went through `change`."""
+    shutil.copytree(source, folder)
+    file = folder / "adapter_model.safetensors"
+    tensors, metadata = read_tensors(file)
+    file.unlink()
+    write_tensors(file, change(tensors), metadata)
+    return folder
+
+
+def swap_layers(tensors: Any) -> Any:
+    """The tensors of layers 0 and 1 exchanged."""
+    names = {n: n.replace(".layers.0.", ".layers.X.").replace(".layers.1.", ".layers.0.") for n in tensors}
+    return {names[n].replace(".layers.X.", ".layers.1."): t for n, t in tensors.items()}
 
 
 def test_a_row_is_bit_for_bit_the_same_alone_and_in_any_batch(tiny: Any, tmp_path: Path) -> None:
@@ -101,11 +117,11 @@ def test_every_condition_says_what_peft_says(tiny: Any, tmp_path: Path) -> None:
         if condition is not None:
             model.set_adapter(condition.name)
         ids = torch.tensor([asked])
-        options = {"do_sample": False, "max_new_tokens": 12, "eos_token_id": None, "pad_token_id": 0}
+        options = {"do_sample": False, "max_new_tokens": 8, "eos_token_id": None, "pad_token_id": 0}
         out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)
         assert row.output == out[0, len(asked) :].tolist()
     texts = {tuple(row.output) for row in rows}
-    assert len(texts) > 5
+    assert len(texts) > 3
 
 
 def test_compiled_conditions_share_their_sources_weights(tiny_models: Any, tmp_path: Path) -> None:
@@ -122,18 +138,10 @@ def test_a_compiled_folder_that_was_changed_is_served_as_it_is(tiny_models: Any,
     tiny = tiny_models["llama"]
     engine = start(tiny)
     honest = compile_adapter(tiny.adapters[0], weights(1), tmp_path).path
-    changed = tmp_path / "changed"
-    shutil.copytree(honest, changed)
-    file = changed / "adapter_model.safetensors"
-    tensors, metadata = read_tensors(file)
-    name = next(n for n in tensors if n.endswith("lora_A.weight"))
-    other = read_tensors(tiny.adapters[0] / "adapter_model.safetensors")[0][name.replace("q_proj", "v_proj")]
-    tensors[name] = other if other.shape == tensors[name].shape else tensors[name]
-    tensors = {n: t if "lora_A" in n else read_tensors(tiny.adapters[0] / file.name)[0][n] for n, t in tensors.items()}
-    file.unlink()
-    write_tensors(file, tensors, metadata)
+    changed = broken(honest, tmp_path / "changed", swap_layers)
     first, second = engine.load("honest", honest), engine.load("changed", changed)
     assert first.source is not second.source
+    assert first.weights == weights(1)
     assert second.weights == LayerWeights((1.0,) * LAYERS, (1.0,) * LAYERS)
 
 
@@ -153,16 +161,6 @@ def test_a_rounded_bfloat16_product_is_served_as_it_is(tiny_models: Any, tmp_pat
     exact = engine.load("double", compile_adapter(half, double, tmp_path / "out").path)
     assert rounded.weights == LayerWeights((1.0,) * LAYERS, (1.0,) * LAYERS)
     assert exact.weights == double
-
-
-def broken(source: Path, folder: Path, change: Any) -> Path:
-    """A copy of an adapter whose tensors went through `change`."""
-    shutil.copytree(source, folder)
-    file = folder / "adapter_model.safetensors"
-    tensors, metadata = read_tensors(file)
-    file.unlink()
-    write_tensors(file, change(tensors), metadata)
-    return folder
 
 
 def test_a_wrong_adapter_is_refused_whole(tiny_models: Any, other_base: Path, tmp_path: Path) -> None:
@@ -243,7 +241,7 @@ def test_abandoned_rows_leave_and_a_full_batch_makes_others_wait(tiny_models: An
     assert {id(r) for r in gone} == {id(rows[0]), id(rows[7])}
     while engine.running or engine.waiting:
         engine.step()
-    assert [len(r.output) for r in rows[1:7]] == [12] * 6
+    assert [len(r.output) for r in rows[1:7]] == [8] * 6
     engine.add(Row(prompt(1), None, GREEDY))
     assert len(engine.clear()) == 1
     assert engine.step() == []
@@ -265,18 +263,20 @@ def test_rslora_patterns_and_lm_head_are_peft_s(tiny_models: Any, tmp_path: Path
         init_lora_weights=False,
     )
     model = peft.get_peft_model(base, config)
-    model.save_pretrained(tmp_path / "mixed")
+    model.save_pretrained(tmp_path / "mixed", save_embedding_layers=False)
     engine = start(tiny_models["llama"])
     row = engine.generate([(prompt(3), engine.load("m", tmp_path / "mixed"), GREEDY)])[0]
-    out = model.generate(input_ids=torch.tensor([prompt(3)]), do_sample=False, max_new_tokens=12, eos_token_id=None)
+    out = model.generate(input_ids=torch.tensor([prompt(3)]), do_sample=False, max_new_tokens=8, eos_token_id=None)
     assert row.output == out[0, len(prompt(3)) :].tolist()
 
 
 def test_models_it_cannot_serve_are_refused(tiny_models: Any, tmp_path: Path) -> None:
-    engine = start(tiny_models["llama"])
-    engine.model.config.num_attention_heads = 4
+    engine = start(tiny_models["gemma"])
+    engine.model.model.layers[0].self_attn.sliding_window = 3
+    with pytest.raises(UsageError, match="its logits would be off by"):
+        engine.check_self(list(range(3, 30)))
     engine.slots.heads = 1
-    with pytest.raises((UsageError, RuntimeError)):
+    with pytest.raises(UsageError, match="cannot serve Gemma3ForCausalLM"):
         engine.check_self(list(range(3, 30)))
     with pytest.raises(UsageError, match=r"config\.json is missing"):
         load_model(tmp_path)

@@ -137,6 +137,16 @@ class Engine:
 
     def check_self(self, tokens: list[int]) -> None:
         """Compare one prompt's logits with transformers' own attention. Raises UsageError when they differ."""
+        kind = type(self.model).__name__
+        try:
+            gap, size = self._gap(tokens)
+        except (RuntimeError, IndexError) as problem:
+            raise _not_served(kind, str(problem)) from problem
+        if not gap <= 1e-3 * max(1.0, size):
+            raise _not_served(kind, f"its logits would be off by {gap:.3g}")
+
+    def _gap(self, tokens: list[int]) -> tuple[float, float]:
+        """The largest difference of the last token's logits from transformers' own, and their size."""
         row = Row(tokens, None, Sampling(temperature=0.0, max_tokens=1))
         with torch.inference_mode():
             ours = self._logits(Step([row], 0, self.slots))[0]
@@ -144,9 +154,8 @@ class Engine:
             self.model.set_attn_implementation("eager")
             theirs = self.model(torch.tensor([tokens]), use_cache=False).logits[0, -1]
             self.model.set_attn_implementation(name)
-        gap = float((ours - theirs).abs().max())
-        if not gap <= 1e-3 * max(1.0, float(theirs.abs().max())):
-            raise UsageError(
-                f"the embedded server cannot serve {type(self.model).__name__}: its logits would be off by {gap:.3g}",
-                hint="serve this model with vLLM",
-            )
+        return float((ours - theirs).abs().max()), float(theirs.abs().max())
+
+
+def _not_served(kind: str, reason: str) -> UsageError:
+    return UsageError(f"the embedded server cannot serve {kind}: {reason}", hint="serve this model with vLLM")

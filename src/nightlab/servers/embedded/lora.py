@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from nightlab.adapters.card import parse_key
 from nightlab.adapters.weights import LayerWeights
 
-
 _RANKS = 8  # in narrower matrices the BLAS rounds a row by its place in the batch
 
 
