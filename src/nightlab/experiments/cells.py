@@ -1,9 +1,11 @@
 """Cells: the product of a plan's factors, each named by the content of everything that could change its answer.
 
-The key covers the model's id, revision and weights, the adapter as scaled, the messages or raw text, the template
-mode, the sampling with its seed, and the replicate. Names do not enter: renaming a prompt keeps its answers. Two cells
-of one plan with the same content (two conditions that resolve to the same weights, say) are told apart by a running
-number, in the plan's order.
+The key covers the model's id, revision and weights, the adapter as scaled, the messages or raw text, the template mode,
+the sampling with its seed, and the replicate. Names do not enter: renaming a prompt keeps its answers. Two cells of one
+plan with the same content (two conditions that resolve to the same weights, say) are told apart by a running number.
+
+A cell's own seed follows from the same content without the adapter: the conditions of a model answer a prompt under one
+seed, so that they differ by the treatment alone, and an adapter that does nothing answers word for word as `base`.
 """
 
 from __future__ import annotations
@@ -77,7 +79,7 @@ def product(plan: Plan, treated: Treatments) -> list[Cell]:
         digest = sha256_json(content)
         twin = seen[digest] = seen.get(digest, -1) + 1
         digest = sha256_json({**content, "twin": twin}) if twin else digest
-        key, seed = digest[:KEY_DIGITS], seed_of(digest)
+        key, seed = digest[:KEY_DIGITS], seed_of(content)
         names = (model.name, model.id, condition.name, prompt.name, prompt.category)
         found.append(Cell(key, *names, replicate, seed, shared[prompt.name]))
     return found
@@ -116,6 +118,6 @@ def ingredients(
     }
 
 
-def seed_of(digest: str) -> int:
-    """A cell's own sampling seed, 31 bits, from digits of its digest that its key does not show."""
-    return int(digest[KEY_DIGITS : KEY_DIGITS + 8], 16) & 0x7FFFFFFF
+def seed_of(content: dict[str, object]) -> int:
+    """The sampling seed, 31 bits, of a cell with these ingredients: it is common to all conditions."""
+    return int(sha256_json({**content, "adapter": "any"})[:8], 16) & 0x7FFFFFFF
