@@ -10,7 +10,7 @@ LIMIT = 600
 """The most characters of foreign text that a report shows."""
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;", "#": "&#35;"}
-_MARKUP = re.compile(r"([\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_]))")
+_MARKUP = re.compile(r"([\\`*\[\]|~$]|(?<=\])\(|(?<![^\W_])_|_(?![^\W_]))")
 _LINKS = re.compile(r"(?i)(://|www\.|mailto:)")
 _INTERVAL = re.compile(r"\\\[(-?\d[\d., -]*)\\\](?!\s*[(:\\\[])")
 _BLOCK = re.compile(r"^(?=[-+=]|\d+[.)])(\d*)")

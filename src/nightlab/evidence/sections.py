@@ -103,8 +103,9 @@ def peaks(summary: Summary) -> Markdown:
 
 def means(summary: Summary) -> Markdown:
     """A table of means per model: conditions by dimensions, the largest mean over the ranges in bold."""
-    parts = [_means_of(summary, model) for model in summary.table.design.models]
-    return Markdown("\n\n".join(parts)) if summary.table.dimensions else Markdown("nothing was judged")
+    if not summary.table.dimensions:
+        return Markdown("Nothing was judged.")
+    return Markdown("\n\n".join(_means_of(summary, model) for model in summary.table.design.models))
 
 
 def _means_of(summary: Summary, model: str) -> str:
