@@ -21,7 +21,7 @@ from nightlab.files import sha256_file, write_atomic
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_RC = {"font.size": 8.0, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 150, "pdf.fonttype": 42}
+_RC = {"font.size": 8.0, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 150}
 _PLAIN_PDF = {"Creator": None, "Producer": None, "CreationDate": None}
 _PLAIN_PNG = {"Software": None}
 
