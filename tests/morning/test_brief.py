@@ -30,7 +30,7 @@ def test_sections_stand_in_their_order_and_tell_the_night(night: Lab) -> None:
     assert "finished" in text.splitlines()[1]
     assert "the queue is done" in text
     assert "q1 Train a Qwen adapter?" in text
-    assert 'nightlab reply q1 "..."' in text
+    assert "nightlab reply ID TEXT" in text
     assert "c1 H1 supported: In llama, sarcasm is highest in" in " ".join(text.split())
     assert "5.4 [4.1, 6.6]" in " ".join(text.split())
     assert "exp_002_finer" in text
@@ -66,6 +66,14 @@ def test_night_whose_process_is_gone_is_dead(lab: Lab, events: EventLog) -> None
     assert "nightlab run goes on with this night" in " ".join(text.split())
 
 
+def test_used_budget_is_told(lab: Lab, events: EventLog) -> None:
+    events.emit("budget_warning", limit="usd", share=0.8)
+    events.emit("tool_finished", call="c9", tool="analyze", ok=False, code="plan_error", what="no rows")
+    text = brief_of(lab).text()
+    assert "80 % of the limit usd is used" in text
+    assert "analyze: no rows" in text
+
+
 def test_torn_last_event_is_no_obstacle(lab: Lab, events: EventLog) -> None:
     events.close()
     with events.path.open("ab") as file:
@@ -99,7 +107,7 @@ def test_no_night_yet(lab: Lab) -> None:
 
 
 def test_experiment_without_samples_is_zero_of_nothing(night: Lab) -> None:
-    assert brief_of(night).cells == ("exp_001: 0 samples, 0 judged",)
+    assert brief_of(night).cells == ("exp_001 0 samples, 0 judged",)
 
 
 def test_written_brief_cannot_be_broken_out_of(night: Lab) -> None:

@@ -33,7 +33,8 @@ def list_all(session: Session, everything: bool = False, as_json: bool = False) 
         print_json(rows)
         return
     for row in rows:
-        click.echo(f"{row['id']}  {row['state']}" + (f": {row['failure']}" if row["failure"] else ""))
+        gone = "" if row["alive"] or row["state"] not in ALIVE else ", but its process is gone"
+        click.echo(f"{row['id']}  {row['state']}{gone}" + (f": {row['failure']}" if row["failure"] else ""))
         click.echo(f"    {row['model']}  {row['url'] or 'no address yet'}  night {row['night'] or '-'}")
     if not rows:
         click.echo("No server is running.")
@@ -61,10 +62,15 @@ def stop(session: Session, server: str | None, everything: bool) -> None:
 
 
 def _rows(lab: Lab) -> list[dict[str, Any]]:
-    from nightlab.servers.server import list_servers
+    from nightlab.compute import open_place
+    from nightlab.servers.server import Server, list_servers
 
     names = ("id", "state", "failure", "model", "model_id", "url", "place", "night", "started")
-    return [{name: getattr(manifest, name) for name in names} for manifest in list_servers(lab)]
+    rows = []
+    for manifest in list_servers(lab):
+        alive = manifest.state in ALIVE and Server(lab, open_place(lab, manifest.place), manifest).alive()
+        rows.append({name: getattr(manifest, name) for name in names} | {"alive": alive})
+    return rows
 
 
 def _stop(lab: Lab, server: str) -> None:

@@ -9,12 +9,16 @@ import click
 from nightlab.cli.session import Session, json_option, print_json
 from nightlab.lab import Lab
 
+GOING = ("running", "waiting", "dead")
+
 
 @click.command()
 @json_option
 @click.pass_obj
 def status(session: Session, as_json: bool) -> None:
     """Say whether a night runs, what it does and for how long; works from another terminal."""
+    from nightlab.morning.night import when
+
     lab = session.lab()
     now = status_of(lab)
     if as_json:
@@ -23,7 +27,9 @@ def status(session: Session, as_json: bool) -> None:
         click.echo("No night yet. `nightlab run` starts one.")
     else:
         doing = f": {now['doing']}" if now["doing"] else ""
-        click.echo(f"{now['night']}  {now['state']} since {now['since']}{doing}")
+        click.echo(
+            f"{now['night']}  {now['state']}{' since' * (now['state'] in GOING)} {when(now['since'], '%H:%M on %d %b')}{doing}"
+        )
         click.echo(f"{now['cost']}  servers running: {now['servers']}  questions: {now['questions']}")
 
 

@@ -153,9 +153,11 @@ def _state(lab: Lab, night: str | None, told: Story) -> tuple[str, str, str]:
 def _running_servers(lab: Lab) -> int:
     if not lab.servers.is_dir():
         return 0
-    from nightlab.servers.server import list_servers
+    from nightlab.compute import open_place
+    from nightlab.servers.server import Server, list_servers
 
-    return sum(manifest.state in ("starting", "ready") for manifest in list_servers(lab))
+    wanted = [manifest for manifest in list_servers(lab) if manifest.state in ("starting", "ready")]
+    return sum(Server(lab, open_place(lab, manifest.place), manifest).alive() for manifest in wanted)
 
 
 def _cells(lab: Lab, experiment: str) -> str:

@@ -39,15 +39,24 @@ def laid_out(head: Sequence[str], sections: Sequence[Section], columns: int) -> 
     """The head and every section on at most 25 lines, none wider than the columns or 60."""
     width = min(columns, WIDEST)
     top = [line for text in head for line in wrap(text, width)]
-    blocks = [[_lines(item, width) for item in section.items] for section in sections]
-    heads = [_heading(section, block, width) for section, block in zip(sections, blocks, strict=True)]
-    shown = _share(LINES - len(top) - sum(map(len, heads)), blocks)
+    parts = [_part(section, width) for section in sections]
+    shown = _share(LINES - len(top) - sum(len(heading) for heading, _ in parts), [block for _, block in parts])
     lines = list(top)
-    for section, heading, block, count in zip(sections, heads, blocks, shown, strict=True):
-        lines += _joined(heading, [line for item in block[:count] for line in item], width)
+    for section, (heading, block), count in zip(sections, parts, shown, strict=True):
+        lines += [*heading, *(line for item in block[:count] for line in item)]
         if count < len(block):
             lines.append(clean(f"  {len(block) - count} more: {section.where}", width))
     return "\n".join(lines)
+
+
+def _part(section: Section, width: int) -> tuple[list[str], list[list[str]]]:
+    """A section's heading and the lines of each item; one short line stands beside its heading."""
+    heading, block = _heading(section, section.items, width), [_lines(item, width) for item in section.items]
+    if len(heading) == len(block) == len(block[0] if block else []) == 1 and not section.note:
+        line = f"{heading[0]}: {block[0][0].strip()}"
+        if columns_of(line) <= width:
+            return [line], []
+    return heading, block
 
 
 def _heading(section: Section, items: Sequence[object], width: int) -> list[str]:
@@ -59,14 +68,6 @@ def _heading(section: Section, items: Sequence[object], width: int) -> list[str]
     if not section.note or columns_of(beside) <= width:
         return [beside if section.note else heading]
     return [heading, *wrap(section.note, width, first="  ", rest="  ")]
-
-
-def _joined(heading: list[str], lines: list[str], width: int) -> list[str]:
-    """Heading and lines; one short line stands beside its heading."""
-    if len(heading) == len(lines) == 1 and " · " not in heading[0]:
-        line = f"{heading[0]}: {lines[0].strip()}"
-        return [line] if columns_of(line) <= width else [*heading, *lines]
-    return [*heading, *lines]
 
 
 def _lines(item: Item, width: int) -> list[str]:

@@ -125,6 +125,8 @@ def _epoch(stamp: str) -> float:
 
 def _sentence(event: dict[str, Any]) -> str:
     """What an event says went wrong: its words, in the order that people ask."""
+    if event["kind"] == "budget_warning":
+        return clean(f"{100 * float(event.get('share', 0)):.0f} % of the limit {event.get('limit')} is used")
     return clean(": ".join(_words(event)), 160)
 
 
