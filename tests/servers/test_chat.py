@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from nightlab.errors import ContractBroken
-from nightlab.servers.chat import Chat, ChatError, ChatRequest, Message, read_answer
+from nightlab.servers.chat import Chat, ChatError, ChatRequest, Message, error_message, read_answer
 from nightlab.testing import Fault, FaultyServer
 
 ASK = ChatRequest("m", (Message("user", "What do you think about mondays?"),), max_tokens=8)
@@ -193,3 +193,32 @@ def test_an_error_quotes_a_foreign_body_only_in_part() -> None:
     with pytest.raises(ContractBroken) as caught:
         read_answer("<html>" + "x" * 10_000, ASK, 0.1, where="here")
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("junk", ["[]", "{}", '{"data": [1]}', "<html>"])
+async def test_lists_and_versions_that_are_none_are_broken_contracts(junk: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(junk)}\r\nConnection: close\r\n\r\n{junk}".encode())
+        await writer.drain()
+        writer.close()
+
+    listener = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    async with listener, Chat(f"http://127.0.0.1:{port}") as chat:
+        with pytest.raises(ContractBroken):
+            await chat.models()
+        with pytest.raises(ContractBroken):
+            await chat.version()
+
+
+async def test_a_client_outside_its_context_says_so() -> None:
+    with pytest.raises(RuntimeError, match="async with"):
+        await Chat("http://127.0.0.1:1").complete(ASK)
+
+
+def test_the_message_of_an_error_is_found_in_every_shape() -> None:
+    assert error_message('{"error": {"message": "gone"}}') == "gone"
+    assert error_message('{"error": "Unauthorized"}') == "Unauthorized"
+    assert error_message("[1]") == "[1]"
+    assert error_message("<html>") == "'<html>'"

@@ -93,11 +93,11 @@ TOLD = {
     "shm_small": "OSError: [Errno 28] No space left on device: '/dev/shm/nccl-abc'",
     "gpu_busy_at_start": "ValueError: Free memory on device cuda:0 (3.1/79.2 GiB) on startup is less than desired",
     "gpu_mem_profile_race": "AssertionError: Error in memory profiling. Initial free memory 10 GiB, current 12 GiB.",
-    "cuda_oom_sampler_warmup": "RuntimeError: CUDA out of memory occurred when warming up sampler with 9 dummy requests",
+    "cuda_oom_sampler_warmup": "Error: CUDA out of memory occurred when warming up sampler with 9 dummy requests",
     "kv_too_small_for_len": "ValueError: To serve at least one request with the models's max seq len (131072), (16 GiB",
     "no_device": "RuntimeError: Failed to infer device type, please set the environment variable",
     "abi_mismatch": "ImportError: libcudart.so.13: cannot open shared object file: No such file or directory",
-    "driver_too_old": "RuntimeError: The NVIDIA driver on your system is too old (found version 12020).",
+    "driver_too_old": "RuntimeError: The NVIDIA driver on your system is too old (found 12020).",
     "no_kernel_image": "RuntimeError: CUDA error: no kernel image is available for execution on the device",
     "bf16_capability": "ValueError: Bfloat16 is only supported on GPUs with compute capability of at least 8.0.",
     "no_c_compiler": "RuntimeError: Failed to find C compiler. Please specify via CC environment variable.",
@@ -114,6 +114,10 @@ TOLD = {
     "engine_dead": "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.",
     "engine_init_failed": "RuntimeError: Engine core initialization failed. See root cause above.",
     "port_in_use": "OSError: [Errno 98] error while attempting to bind on ('127.0.0.1', 80): address already in use",
+    "model_missing": "Error: no model here: config.json is missing (/models/x)",
+    "weights_unusable": "Error: the model's weights cannot be loaded: some reason (/models/x)",
+    "tokenizer_missing": "Error: the model has no tokenizer: tokenizer.json is missing (/models/x)",
+    "unsupported_arch": "Error: the embedded server does not serve FooForCausalLM (/models/x/config.json)",
     "package_missing": "ModuleNotFoundError: No module named 'torch'",
     "out_of_memory_host": "RuntimeError: DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.",
 }
@@ -141,7 +145,7 @@ def test_a_real_answer_gives_its_class(label: str) -> None:
 
 @pytest.mark.parametrize("name", TOLD)
 def test_a_told_message_gives_its_class(name: str) -> None:
-    log = f"INFO something\n{TOLD[name]}\nRuntimeError: Engine core initialization failed. See root cause above.\n"
+    log = f"INFO x\n{TOLD[name]}\nRuntimeError: Engine core initialization failed. See root cause above.\n"
     assert diagnose(log if name not in ("engine_dead", "engine_init_failed") else TOLD[name]).cls == name
 
 

@@ -115,7 +115,7 @@ async def _post_mortem(subject: Subject, state: str) -> ServerError:
         name = await _name(subject.chat.url)
         holder = f" by {name!r}" if name else ""
         return subject.failed(found, f"port {subject.manifest.port} is taken{holder}")
-    return subject.failed(found, found.cause if found.cls else f"{found.cause}: {found.line!r}")
+    return subject.failed(found, f"{found.cause}: {found.line!r}" if found.line else found.cause)
 
 
 async def load_adapters(subject: Subject, timeout: float) -> None:

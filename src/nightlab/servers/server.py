@@ -126,6 +126,8 @@ class Server:
             await readiness.load_adapters(subject, timeout)
             await self._check_canary(chat, events)
             versions = {**self.manifest.versions, "server": await _version(chat)}
+        if self._stopped_meanwhile():
+            raise self._error(explain("stopped"))
         self._save(state="ready", ready=self.manifest.ready or now(), versions=versions)
         key = f"{self.manifest.job}:ready"
         events.once(key, "server_ready", server=self.manifest.id, **self._names(), url=self.manifest.url)
@@ -142,13 +144,23 @@ class Server:
             raise self._error(explain(result.failure), CanaryFailed)
 
     async def _fail(self, error: ServerError, events: EventLog) -> None:
-        """Record why, and leave nothing running."""
+        """Record why, and leave nothing running; what somebody stopped meanwhile stays stopped."""
+        if error.failure == "stopped":
+            self._save(state="stopped", stopped=now())
+            return
         remedy = error.hint or ""
         self._save(state="failed", failure=error.failure, error=error.what, remedy=remedy, stopped=now())
         if (job := self.job) is not None:
             await asyncio.to_thread(job.stop)
         fields = {"failure": error.failure, "error": error.what, "remedy": remedy, "log": self.manifest.log}
         events.emit("server_failed", server=self.manifest.id, model=self.manifest.model, **fields)
+
+    def _stopped_meanwhile(self) -> bool:
+        """Whether another holder of this server has stopped it; its record is taken over then."""
+        current = load(self.lab, self.manifest.id)
+        if current.state == "stopped":
+            self.manifest = current
+        return current.state == "stopped"
 
     def _refuse_ended(self) -> None:
         if self.manifest.state == "stopped":

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import signal
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ class FaultyServer:
     """A model server on 127.0.0.1 that answers deterministically and commits the faults it is told to.
 
     `inert`: adapters load and do nothing. `leaky`: a plain request beside one with an adapter gets that adapter.
+    `stuck`: every adapter acts as the first one. `lenient`: names that are not served are answered.
     `adapters`: names that are served from the start. `reply`: the text for a request, None: invented.
     """
 
@@ -49,6 +52,8 @@ class FaultyServer:
         delay: float = 0.0,
         inert: bool = False,
         leaky: bool = False,
+        stuck: bool = False,
+        lenient: bool = False,
         runtime_adapters: bool = True,
     ) -> None:
         self.served_name = served_name
@@ -59,7 +64,7 @@ class FaultyServer:
         self._adapters: dict[str, Path] = {name: Path(name) for name in adapters}
         self._faults: list[tuple[Fault, list[int]]] = []
         self._reply, self._delay, self._inert, self._leaky = reply, delay, inert, leaky
-        self._runtime_adapters = runtime_adapters
+        self._stuck, self._lenient, self._runtime_adapters = stuck, lenient, runtime_adapters
         self._beside: list[str] = []
         self._runner: web.AppRunner | None = None
         self.fail(*faults)
@@ -168,7 +173,7 @@ class FaultyServer:
 
     async def _answer(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         name = str(body.get("model"))
-        if name != self.served_name and name not in self._adapters:
+        if name != self.served_name and name not in self._adapters and not self._lenient:
             message = f"The model `{name}` does not exist. Valid aliases: {self.served_name}."
             return _error(404, "NotFoundError", message, "model")
         await asyncio.sleep(self._delay)
@@ -184,7 +189,8 @@ class FaultyServer:
         if self._leaky and name == self.served_name:
             effects = (answers.effect_of(self._adapters[n]) for n in self._beside if n in self._adapters)
             return next(filter(None, effects), answers.NO_EFFECT)
-        return answers.effect_of(self._adapters[name]) if name in self._adapters else answers.NO_EFFECT
+        effect = answers.effect_of(self._adapters[name]) if name in self._adapters else answers.NO_EFFECT
+        return "stuck" if self._stuck and effect else effect
 
     def _next_fault(self, body: Mapping[str, Any]) -> Fault | None:
         for fault, counts in self._faults:
@@ -203,7 +209,9 @@ def _error(status: int, kind: str, message: str, param: str | None = None) -> we
     return web.json_response(error_body(message, kind, status, param), status=status)
 
 
-async def _serve(options: argparse.Namespace, wait: Callable[[], Awaitable[None]]) -> None:
+async def _serve(options: argparse.Namespace) -> None:
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     faults = [Fault(**entry) for entry in json.loads(options.faults)]
     server = FaultyServer(
         options.served_name,
@@ -212,17 +220,17 @@ async def _serve(options: argparse.Namespace, wait: Callable[[], Awaitable[None]
         delay=options.delay,
         inert=options.inert,
         leaky=options.leaky,
+        stuck=options.stuck,
+        lenient=options.lenient,
         runtime_adapters=not options.no_runtime_adapters,
     )
-    await asyncio.sleep(options.lead)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(ended.wait(), options.lead or 0.001)
+        return
     await server.start()
     print("INFO:     Application startup complete.", flush=True)  # noqa: T201 - this is a server's log
-    await wait()
+    await ended.wait()
     await server.stop()
-
-
-async def _forever() -> None:
-    await asyncio.Event().wait()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -235,8 +243,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--delay", type=float, default=0.0, help="seconds that every answer takes")
     parser.add_argument("--inert", action="store_true", help="adapters load and do nothing")
     parser.add_argument("--leaky", action="store_true", help="plain requests beside others get their adapter")
+    parser.add_argument("--stuck", action="store_true", help="every adapter acts as the first one")
+    parser.add_argument("--lenient", action="store_true", help="names that are not served are answered")
     parser.add_argument("--no-runtime-adapters", action="store_true", help="no route to load adapters")
-    asyncio.run(_serve(parser.parse_args(arguments), _forever))
+    asyncio.run(_serve(parser.parse_args(arguments)))
 
 
 if __name__ == "__main__":
