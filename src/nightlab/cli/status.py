@@ -27,9 +27,8 @@ def status(session: Session, as_json: bool) -> None:
         click.echo("No night yet. `nightlab run` starts one.")
     else:
         doing = f": {now['doing']}" if now["doing"] else ""
-        click.echo(
-            f"{now['night']}  {now['state']}{' since' * (now['state'] in GOING)} {when(now['since'], '%H:%M on %d %b')}{doing}"
-        )
+        since = "since" if now["state"] in GOING else "at"
+        click.echo(f"{now['night']}  {now['state']} {since} {when(now['since'], '%H:%M on %d %b')}{doing}")
         click.echo(f"{now['cost']}  servers running: {now['servers']}  questions: {now['questions']}")
 
 
