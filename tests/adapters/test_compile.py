@@ -186,7 +186,7 @@ def test_folders_that_are_no_adapter_are_refused(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match=r"adapter_config\.json is missing"):
         read_card(tmp_path)
     source = write_adapter(tmp_path / "source")
-    cases = {
+    cases: dict[str, dict[str, Any]] = {
         "DoRA": {"use_dora": True},
         "Adapter bias is not supported": {"bias": "all"},
         "modules_to_save": {"modules_to_save": ["lm_head"]},

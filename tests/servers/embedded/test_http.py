@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,14 @@ Client = TestClient[Any, Any]
 
 
 @pytest.fixture(scope="module")
-def service(tiny_models: Any) -> Iterator[Service]:
+def service(tiny_models: Any) -> Service:
     torch.set_num_threads(1)
     folder = tiny_models["llama"].model
     tokenizer = load_tokenizer(folder)
     ends = end_tokens(folder, tokenizer)
     scheduler = Scheduler(Engine(load_model(folder), eos=ends, max_batch=64, max_len=256))
     scheduler.start()
-    yield Service(scheduler, Texts(tokenizer), name="tiny", root=str(folder), fingerprint="nightlab-test")
+    return Service(scheduler, Texts(tokenizer), name="tiny", root=str(folder), fingerprint="nightlab-test")
 
 
 @pytest.fixture
@@ -235,8 +235,8 @@ async def test_loading_and_unloading_speak_vllm(client: Client, tiny_models: Any
     status, answer = await load("x", str(other_base))
     message = error(answer)[0]
     assert (status, error(answer)[1]) == (500, "InternalServerError")
-    assert message.startswith("Call to add_lora method failed: Worker failed with error 'The size of tensor a (48)")
-    assert "must match the size of tensor b (32) at non-singleton dimension 1" in message
+    assert message.startswith("Call to add_lora method failed: Worker failed with error 'The size of tensor a (")
+    assert ") at non-singleton dimension 1" in message
     assert "made for another base" in message
     assert (await chat(client, model="a"))["choices"] == before
     status, answer = await post(client, "/v1/chat/completions", {"model": "x", "messages": HELLO})
@@ -361,6 +361,15 @@ async def test_metrics_count_what_was_done(client: Client) -> None:
     assert 'model_name="tiny",finished_reason="length"' in after
 
 
+async def until(true: Callable[[], bool]) -> None:
+    """Wait up to ten seconds for the engine's thread."""
+    for _ in range(2000):
+        if true():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it did not happen")
+
+
 async def test_a_client_that_leaves_frees_its_rows(service: Service) -> None:
     from aiohttp import web
 
@@ -373,11 +382,9 @@ async def test_a_client_that_leaves_frees_its_rows(service: Service) -> None:
     aborted = service.scheduler.counts.finished.get("abort", 0)
     async with ClientSession() as session:
         ask = asyncio.create_task(session.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body))
-        while not service.scheduler.counts.running:
-            await asyncio.sleep(0.005)
+        await until(lambda: bool(service.scheduler.counts.running))
         ask.cancel()
-        while service.scheduler.counts.finished.get("abort", 0) < aborted + 64:
-            await asyncio.sleep(0.01)
+        await until(lambda: service.scheduler.counts.finished.get("abort", 0) == aborted + 64)
     assert service.scheduler.engine.running == []
     await runner.cleanup()
 

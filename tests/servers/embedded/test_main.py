@@ -93,7 +93,7 @@ def test_an_adapter_of_another_base_stops_the_start(tiny_models: Any, other_base
 
 def test_bad_arguments_are_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="loopback only"):
-        serve(tmp_path, host="0.0.0.0")  # noqa: S104
+        serve(tmp_path, host="0.0.0.0")
     with pytest.raises(UsageError, match=r"config\.json is missing"):
         serve(tmp_path)
     with pytest.raises(UsageError, match="practice"):

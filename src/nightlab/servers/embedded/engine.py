@@ -75,11 +75,10 @@ class Engine:
         rows = [*self.running, *self._joining()]
         if not rows:
             return gone
-        step = Step(rows, len(self.running), self.slots)
-        logits = self._logits(step)
+        begun, self.running = len(self.running), rows
+        logits = self._logits(Step(rows, begun, self.slots))
         tokens = choose(logits, rows)
         note_logprobs(logits, rows, tokens)
-        self.running = rows
         for row, token in zip(rows, tokens, strict=True):
             row.accept(token, self.eos, self.max_len)
         return gone + self._remove([i for i, row in enumerate(rows) if row.finish])
