@@ -1,0 +1,193 @@
+"""Whole nights on the practice models: killed and resumed, a treatment that does not exist, and many seeds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nightlab import practice
+from nightlab.compute import open_place
+from nightlab.events import EventLog
+from nightlab.evidence.predict import evaluate_all
+from nightlab.evidence.summary import Summary
+from nightlab.evidence.table import Table
+from nightlab.experiments.cells import cells
+from nightlab.experiments.change import apply
+from nightlab.experiments.freeze import freeze
+from nightlab.experiments.plan import Plan
+from nightlab.experiments.samples import Samples
+from nightlab.experiments.sweep import run_sweep
+from nightlab.founding.demo_lab import Demo, demo, held
+from nightlab.judging.run import run_judges
+from nightlab.lab import Lab
+from nightlab.night import Options, run_night, serving
+from nightlab.night.works import judge_of
+from nightlab.record.diary import Diary
+from nightlab.servers.server import Server, list_servers
+from tests.night.conftest import git
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+KILLS = 5
+SEEDS = range(1, 11)
+TABLES = ("cells.csv", "counts.csv", "means.csv", "categories.csv", "verdicts.csv")
+
+
+def start_night(lab: Lab) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-m", "nightlab", "--lab", str(lab.root), "run", "--hours", "1"]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(words, stdout=quiet, stderr=quiet, stdin=quiet, start_new_session=True)
+
+
+def tables(lab: Lab, experiment: str) -> dict[str, str]:
+    return {name: (lab.experiment(experiment) / "tables" / name).read_text() for name in TABLES}
+
+
+def record(made: Demo) -> dict[str, Any]:
+    """What a night left, without times and random names."""
+    lab = made.lab
+    folder = lab.experiment(made.experiment)
+    keys = [json.loads(line)["key"] for line in (folder / "samples.jsonl").read_text().splitlines()]
+    judged = [json.loads(line)["key"] for line in (folder / "judgments.jsonl").read_text().splitlines()]
+    [night] = lab.night_names()
+    return {
+        "samples": sorted(keys),
+        "judgments": sorted(judged),
+        "tables": tables(lab, made.experiment),
+        "claims": (folder / "claims.yaml").read_text(),
+        "questions": [(q.id, q.text) for q in Diary(lab.diary).questions()],
+        "entries": lab.diary.read_text().count(f"<!-- night: {night} -->"),
+        "commits": git(lab.root, "log", "--format=%s").replace(night, "NIGHT"),
+        "queue": [line for line in lab.state_file.read_text().splitlines() if line.startswith("- [")],
+        "clean": git(lab.root, "status", "--porcelain"),
+    }
+
+
+def nothing_runs(lab: Lab) -> bool:
+    return not any(Server(lab, open_place(lab), manifest).alive() for manifest in list_servers(lab))
+
+
+def test_a_night_killed_at_random_moments_ends_like_one_that_was_not(tmp_path: Path) -> None:
+    whole, cut = demo(tmp_path / "whole", seed=7), demo(tmp_path / "cut", seed=7)
+    with held(whole.port):
+        began = time.monotonic()
+        assert start_night(whole.lab).wait(timeout=240) in (0, 3)
+        length = time.monotonic() - began
+    chance = random.Random(20261123)
+    moments = sorted(chance.uniform(0.1, 0.9) for _ in range(KILLS))
+    with held(cut.port):
+        for before, after in zip([0.0, *moments], moments, strict=False):
+            night = start_night(cut.lab)
+            try:
+                night.wait(timeout=max(1.5, (after - before) * length + 2))
+            except subprocess.TimeoutExpired:
+                os.killpg(night.pid, signal.SIGKILL)
+                night.wait()
+        assert start_night(cut.lab).wait(timeout=240) in (0, 3)
+    expected, found = record(whole), record(cut)
+    assert len(expected["samples"]) == len(set(expected["samples"])) == 189
+    assert expected["entries"] == 1
+    assert found == expected
+    assert nothing_runs(whole.lab)
+    assert nothing_runs(cut.lab)
+
+
+def without_effect(adapter: Path, target: Path) -> Path:
+    """A copy of an adapter whose lora_B are all zero: it loads, and does nothing."""
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(adapter, target)
+    file = target / "adapter_model.safetensors"
+    tensors = load_file(file)
+    save_file({name: value * 0 if "lora_B" in name else value for name, value in tensors.items()}, file)
+    return target
+
+
+def test_a_treatment_that_does_not_exist_is_reported_and_claims_nothing(tmp_path: Path) -> None:
+    made = demo(tmp_path / "lab", seed=3)
+    config = made.lab.experiment(made.experiment) / "config.yaml"
+    data = yaml.safe_load(config.read_text())
+    [llama] = [model for model in data["factors"]["models"] if model["name"] == "llama"]
+    zeroed = without_effect(practice.adapter_dir("llama"), made.lab.root / "zeroed")
+    llama["adapters"] = {"persona_sarcasm": str(zeroed)}
+    data["factors"]["models"] = [llama]
+    data["hypotheses"] = [h for h in data["hypotheses"] if h["id"] in ("H1", "H4")]
+    data["serving"]["port"] = 0
+    config.write_text(yaml.safe_dump(data))
+    result = run_night(made.lab, Options(hours=1))
+    events = list(EventLog(made.lab.night(result.night)).read())
+    [failure] = [row for row in events if row["kind"] == "server_failed"]
+    assert failure["failure"] == "treatment_missing"
+    folder = made.lab.experiment(made.experiment)
+    assert not (folder / "samples.jsonl").exists()
+    claims = folder / "claims.yaml"
+    assert not claims.exists() or yaml.safe_load(claims.read_text())["claims"] == []
+    diary = made.lab.diary.read_text()
+    assert "changes nothing" in diary
+    assert "could not be served" in diary
+    assert "[~] exp_001" in made.lab.state_file.read_text()
+    assert nothing_runs(made.lab)
+
+
+async def ready_servers(lab: Lab, plan: Plan) -> dict[str, Server]:
+    place = open_place(lab)
+    events = EventLog(lab.night("seeds"))
+    servers = {}
+    for model in plan.models:
+        want = serving.wanted(lab, plan, model)
+        servers[model.name] = await Server.launch(lab, place, want, key=model.name, night="seeds")
+    await asyncio.gather(*(server.ensure_ready(events) for server in servers.values()))
+    return servers
+
+
+async def recovered(lab: Lab, source: Path, seed: int) -> dict[str, str]:
+    """The verdicts of one experiment of its own, and each model's largest range, at a seed."""
+    folder = lab.experiments / f"exp_{seed + 100}_seed"
+    shutil.copytree(source, folder)
+    plan = apply(folder, {"sampling.seed": seed})
+    freeze(plan)
+    endpoints = {model.name: serving.endpoint(lab, plan, model) for model in plan.models}
+    result = await run_sweep(plan, cells(plan), endpoints, concurrency=64)
+    assert result.missing == 0
+    samples = Samples(folder)
+    await run_judges(plan, samples, judge_of(plan), folder)
+    samples.close()
+    table = Table.from_experiment(folder, servers=[m.model_dump() for m in list_servers(lab)])
+    summary = Summary(table)
+    found = {verdict.id: str(verdict.verdict) for verdict in evaluate_all(table)}
+    for model in plan.models:
+        peak = summary.peak(model.name, "sarcasm")
+        assert peak is not None
+        found[model.name] = peak.best
+    return found
+
+
+async def test_the_planted_truth_is_recovered_with_ten_seeds(tmp_path: Path) -> None:
+    made = demo(tmp_path / "lab")
+    source = made.lab.experiment(made.experiment)
+    plan = apply(source, {"models.qwen.id": "nightlab/practice-qwen", "serving.port": 0})
+    truth = {name: model["peak"] for name, model in practice.truth()["models"].items()}
+    assert truth["qwen"] == "diffuse"
+    servers = await ready_servers(made.lab, plan)
+    try:
+        for seed in SEEDS:
+            found = await recovered(made.lab, source, seed)
+            peaks = {name: found[name] for name in ("llama", "gemma")}
+            assert peaks == {"llama": truth["llama"], "gemma": truth["gemma"]}, seed
+            verdicts = {name: verdict for name, verdict in found.items() if name.startswith("H")}
+            expected = {"H1": "supported", "H2": "supported", "H3": "supported", "H4": "supported"}
+            assert verdicts == expected | {"H5": "contradicted"}, seed
+    finally:
+        await asyncio.gather(*(server.stop() for server in servers.values()))
