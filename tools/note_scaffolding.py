@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nightlab.files import write_atomic
+from nightlab.record import markdown
 from nightlab.toolbox import ToolContext, ToolFailure, tool
 
 LONGEST = 1000
@@ -25,9 +26,9 @@ async def note_scaffolding(ctx: ToolContext, note: str) -> dict[str, Any]:
     if not text:
         raise ToolFailure("bad_argument", "the note is empty", "say what was learned")
     mark = f"<!-- {ctx.call_id} -->"
-    old = ctx.lab.notes.read_text("utf-8") if ctx.lab.notes.is_file() else "# Scaffolding notes\n"
-    if mark not in old:
-        day = ctx.night[:8]
-        line = f"- {day[:4]}-{day[4:6]}-{day[6:8]}: {text} {mark}\n"
-        write_atomic(ctx.lab.notes, old + ("" if old.endswith("\n") else "\n") + line)
+    day = f"{ctx.night[:4]}-{ctx.night[4:6]}-{ctx.night[6:8]}"
+    with markdown.alone(ctx.lab.notes):
+        rows = markdown.read(ctx.lab.notes) or ["# Scaffolding notes\n"]
+        if not any(mark in row for row in rows):
+            write_atomic(ctx.lab.notes, "".join(markdown.insert(rows, len(rows), [f"- {day}: {text} {mark}"])))
     return {"path": ctx.lab.relative(ctx.lab.notes), "note": text}

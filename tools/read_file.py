@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from nightlab.lab import look_up
 from nightlab.toolbox import ToolContext, ToolFailure, tool
 
 MAX_LINES = 400
+SKILLS = "skills/"
 
 
 @tool(effect="read")
@@ -20,7 +23,7 @@ async def read_file(ctx: ToolContext, path: str, start: int = 1) -> dict[str, An
     Returns:
         path, text, start, lines (how many are shown), total (how many there are).
     """
-    place = ctx.inside(path)
+    place = _place(ctx, path)
     if not place.is_file():
         raise ToolFailure("file_not_found", f"{path} is no file", "look with list_files")
     raw = place.read_bytes()
@@ -29,3 +32,10 @@ async def read_file(ctx: ToolContext, path: str, start: int = 1) -> dict[str, An
     lines = raw.decode("utf-8", "replace").splitlines()
     shown = lines[max(0, start - 1) :][:MAX_LINES]
     return {"path": path, "text": "\n".join(shown), "start": start, "lines": len(shown), "total": len(lines)}
+
+
+def _place(ctx: ToolContext, path: str) -> Path:
+    """The file in the lab; a skill that the lab does not have itself is the shipped one."""
+    place = ctx.inside(path)
+    inherited = path.startswith(SKILLS) and not place.exists()
+    return look_up(ctx.lab, "skills", path.removeprefix(SKILLS)).path if inherited else place

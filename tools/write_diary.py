@@ -28,9 +28,10 @@ async def write_diary(
     """
     ctx.writable(ctx.lab.relative(ctx.lab.diary))
     names = ctx.lab.experiment_names()
-    for words in (title, summary, next_session):
-        lint(words.replace("{", "(").replace("}", ")"), "your text", names)
+    for text in (title, summary, next_session):
+        lint(text.replace("{", "(").replace("}", ")"), "your text", names)
     name = ctx.lab.experiment(experiment).name
-    write_entry(ctx.lab, ctx.night, title, summary, next_session)
-    ctx.events.once(f"{ctx.night}/diary", "diary", path=ctx.lab.relative(ctx.lab.diary), experiment=name)
+    words = {"title": title, "summary": summary.strip(), "next_session": next_session.strip()}
+    ctx.events.once(ctx.call_id, "diary", path=ctx.lab.relative(ctx.lab.diary), experiment=name, **words)
+    write_entry(ctx.lab, ctx.night)
     return {"path": ctx.lab.relative(ctx.lab.diary), "night": ctx.night}

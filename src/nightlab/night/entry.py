@@ -17,21 +17,20 @@ MOST = 40  # lines of one section
 Row = dict[str, Any]
 
 
-def write_entry(lab: Lab, night: str, title: str | None = None, summary: str = "", coming: str = "") -> None:
-    """Write the night's entry, or rewrite its own text. Words that are given stand before those made by code."""
+def write_entry(lab: Lab, night: str) -> None:
+    """Write the night's entry, or rewrite its own text; the agent's words (its `diary` event) stand first."""
     events = list(EventLog(lab.night(night)).read())
-    diary = Diary(lab.diary)
-    known = diary.entry(night)
     names = touched(events)
-    heading = title or (known.title if known else None) or default_title(names)
+    said: Row = next((row for row in reversed(events) if row["kind"] == "diary" and "title" in row), {})
     sections = {
-        "Session summary": "\n\n".join(filter(None, (summary.strip(), _summary(lab, events, names)))),
+        "Session summary": "\n\n".join(filter(None, (said.get("summary"), _summary(lab, events, names)))),
         "What I did": _bullets(_done(events)),
         "Findings": _bullets(f"`{name}` {text}" for experiment in names for name, text in claims_of(lab, experiment)),
         "Problems and fixes": _bullets(_problems(events)),
-        "Next session": "\n\n".join(filter(None, (coming.strip(), _bullets(_queue(lab))))),
+        "Next session": "\n\n".join(filter(None, (said.get("next_session"), _bullets(_queue(lab))))),
     }
-    diary.add_entry(night, heading, sections, date=local_date(events))
+    title = said.get("title") or default_title(names)
+    Diary(lab.diary).add_entry(night, title, sections, date=local_date(events))
 
 
 def touched(events: Iterable[Row]) -> list[str]:
@@ -67,7 +66,8 @@ def _done(events: list[Row]) -> Iterator[str]:
             case "server_ready":
                 yield f"Proved the server `{row['server']}` of {row['model']}."
             case "sweep_finished":
-                yield f"Asked {row['asked']} cells of {row['experiment']}: {row['answered']} answered."
+                models = ", ".join(row["models"])
+                yield f"Asked {row['asked']} cells of {row['experiment']} ({models}): {row['answered']} answered."
             case "judging_finished":
                 yield f"Judged {row['judged']} samples, {row['na']} without a score."
             case "report":

@@ -32,10 +32,10 @@ from nightlab.night.options import Ending, Options, Result, deadline
 from nightlab.night.playbook import Playbook
 from nightlab.night.preflight import preflight
 from nightlab.night.session import NightSession
-from nightlab.night.state import unfinished
+from nightlab.night.state import unclosed, unfinished
 from nightlab.night.watch import Watch, last_text, watch_names
 from nightlab.night.works import NightWorks
-from nightlab.night.wrapup import close_night, wrap_up
+from nightlab.night.wrapup import close_night, open_questions, wrap_up
 from nightlab.toolbox import Toolbox
 
 AGENT = "orchestrator"
@@ -57,23 +57,40 @@ def run_night(lab: Lab, options: Options, *, brain: Brain | None = None, on_even
     Raises what preflight raises, before anything is written; a failure later is the night's result, not an exception.
     """
     preflight(lab, options)
+    if (done := unclosed(lab)) and (result := _close(lab, done, options)):
+        return result
     old = unfinished(lab)
     night = old or datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     lock = LabLock(lab.lock)
     lock.acquire(night)
     try:
-        result = asyncio.run(_Night(lab, night, options, brain or Playbook(), on_event).run())
+        outcome = asyncio.run(_Night(lab, night, options, brain or Playbook(), on_event).run())
     finally:
         lock.release()
-    if old and result.why_over:
+    if old and outcome.only_closed:
         return run_night(lab, options, brain=brain, on_event=on_event)
-    return result.result
+    return outcome.result
+
+
+def _close(lab: Lab, night: str, options: Options) -> Result | None:
+    """Make the last commit of a night that was cut off before it; None where there is nothing left to commit."""
+    lock = LabLock(lab.lock)
+    lock.acquire(night)
+    try:
+        closed = close_night(lab, night, options.brief)
+    finally:
+        lock.release()
+    ended = EventLog(lab.night(night)).last("night_ended")
+    if ended is None or closed is None:
+        return None
+    spent = Budget(lab.night(night) / "ledger.jsonl", Limits()).spent()
+    return Result(night, ended["state"], ended["why"], open_questions(lab), 0.0, spent.usd)
 
 
 @dataclass(frozen=True)
 class _Outcome:
     result: Result
-    why_over: bool
+    only_closed: bool
     """The night was only closed, because its deadline was past when it was found again."""
 
 
@@ -102,11 +119,11 @@ class _Night:
         finally:
             await works.close()
         state = await asyncio.to_thread(wrap_up, self.lab, self.night, self.events, end.state, end.why)
-        needs_you = close_night(self.lab, self.night, self.options.brief)
+        close_night(self.lab, self.night, self.options.brief)
         self.events.close()
         budget.close()
         seconds = time.monotonic() - self.started
-        return _Outcome(Result(self.night, state, end.why, needs_you, seconds, budget.spent().usd), over)
+        return _Outcome(Result(self.night, state, end.why, open_questions(self.lab), seconds, budget.spent().usd), over)
 
     async def _work(self, budget: Budget, works: NightWorks) -> End:
         """Watch after watch, until one ends the night; every failure is an ending."""

@@ -18,22 +18,39 @@ from nightlab.lab import Lab
 from nightlab.servers.manifest import list_servers
 
 _DRAWING = threading.Lock()  # figures are drawn by one thread at a time
+_KEPT: dict[Path, tuple[tuple[int, ...], Analysis]] = {}
+"""The last analysis of each experiment in this process, with the state of the files it rests on."""
 
 
 def analyze_experiment(lab: Lab, experiment: str) -> Analysis:
-    """Tables, verdicts, claims and figures of an experiment. Raises ConservationError, FrozenError."""
+    """Tables, verdicts, claims and figures of an experiment, kept for its report.
+
+    Raises ConservationError, FrozenError.
+    """
     folder = lab.experiment(experiment)
     nights = list(nights_of(lab, folder.name))
     events = [row for night in nights for row in EventLog(lab.night(night)).read()]
     servers = [manifest.model_dump() for manifest in list_servers(lab)]
     with _DRAWING:
-        return analyze(folder, servers=servers, events=events, cost=_cost(lab, nights), resamples=lab.config.bootstrap)
+        analysis = analyze(
+            folder, servers=servers, events=events, cost=_cost(lab, nights), resamples=lab.config.bootstrap
+        )
+        _KEPT[folder] = (_stamp(folder), analysis)
+    return analysis
 
 
-def report_experiment(lab: Lab, experiment: str, analysis: Analysis | None = None) -> Path:
-    """Compile an experiment's report. Raises ReportError, QueryError."""
+def report_experiment(lab: Lab, experiment: str) -> Path:
+    """Compile an experiment's report from its last analysis. Raises ReportError, QueryError."""
+    folder = lab.experiment(experiment)
     with _DRAWING:
-        return compile_report(lab.experiment(experiment), analysis)
+        stamp, analysis = _KEPT.get(folder, (None, None))
+        return compile_report(folder, analysis if stamp == _stamp(folder) else None)
+
+
+def _stamp(folder: Path) -> tuple[int, ...]:
+    """When the files that an analysis rests on were last written."""
+    files = (folder / name for name in ("samples.jsonl", "judgments.jsonl", "plan.lock.json", "evidence.json"))
+    return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in files)
 
 
 def nights_of(lab: Lab, experiment: str) -> Iterator[str]:

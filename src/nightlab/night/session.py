@@ -69,8 +69,9 @@ class NightSession:
             return "stopped from outside"
         if reason := self.ended():
             return reason
-        if self.turns >= self.lab.config.turns:
-            return f"all {self.lab.config.turns} turns are used"
+        turns = min(self.lab.config.turns, int(self.agent.limits.get("turns", self.lab.config.turns)))
+        if self.turns >= turns:
+            return f"all {turns} turns are used"
         try:
             self.budget.check_clock()
         except BudgetExceeded as error:

@@ -48,13 +48,15 @@ def night_state(lab: Lab, night: str) -> NightState:
 def unfinished(lab: Lab) -> str | None:
     """The newest night, where it began and did not end."""
     night = lab.latest_night()
-    if night is None:
-        return None
-    log = EventLog(lab.night(night))
-    if log.last("night_started") is None:
-        return None
-    over = log.last("night_ended") and Repository(lab.root).has(closing_key(night))
-    return None if over else night
+    log = EventLog(lab.night(night)) if night else None
+    return night if log and log.last("night_started") and not log.last("night_ended") else None
+
+
+def unclosed(lab: Lab) -> str | None:
+    """The newest night, where it ended and its last commit is missing."""
+    night = lab.latest_night()
+    ended = night and EventLog(lab.night(night)).last("night_ended")
+    return night if night and ended and not Repository(lab.root).has(closing_key(night)) else None
 
 
 def closing_key(night: str) -> str:

@@ -23,6 +23,7 @@ from nightlab.night.publish import repository
 from nightlab.night.reporting import analyze_experiment, report_experiment
 from nightlab.night.state import closing_key
 from nightlab.record.diary import Diary
+from nightlab.record.repository import SecretFound
 from nightlab.servers.manifest import list_servers
 from nightlab.servers.server import Server
 
@@ -62,18 +63,33 @@ def report_rest(lab: Lab, events: EventLog) -> None:
         folder = lab.experiment(name)
         if read_lock(folder) is None or progress(lab, name).reported or not read_rows(folder).samples:
             continue
-        analysis = analyze_experiment(lab, name)
-        path = report_experiment(lab, name, analysis)
+        analyze_experiment(lab, name)
+        path = report_experiment(lab, name)
         events.emit("report", experiment=name, path=lab.relative(path))
 
 
-def close_night(lab: Lab, night: str, brief: Callable[[Lab], Path] | None) -> int:
-    """Write the brief and make the night's last commit, once; how many questions of the lab are open."""
+def close_night(lab: Lab, night: str, brief: Callable[[Lab], Path] | None) -> str | None:
+    """Write the brief and make the night's last commit, once; its hash, or None where nothing changed."""
     if brief:
         brief(lab)
     folder = lab.night(night)
     names = touched(EventLog(folder).read())
     paths = [lab.state, lab.notes, *(lab.experiments / name for name in names)]
-    message = f"Night {night}: record"
-    repository(lab).commit([p for p in paths if p.exists()], message, {"Nightlab-Night": night}, key=closing_key(night))
+    return _last_commit(lab, night, [path for path in paths if path.exists()])
+
+
+def open_questions(lab: Lab) -> int:
+    """How many questions of the diary nobody has answered."""
     return sum(question.open for question in Diary(lab.diary).questions())
+
+
+def _last_commit(lab: Lab, night: str, paths: list[Path]) -> str | None:
+    """Commit the record; files that seem to hold a secret stay out of it, and the commit says so."""
+    repo, trailers = repository(lab), {"Nightlab-Night": night}
+    message = f"Night {night}: record"
+    try:
+        return repo.commit(paths, message, trailers, key=closing_key(night))
+    except SecretFound as error:
+        withheld = sorted({leak.path for leak in error.leaks})
+        message += "\n\nLeft out, they seem to hold a secret:\n" + "\n".join(withheld)
+        return repo.commit(paths, message, trailers, key=closing_key(night), without=withheld)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,8 +128,11 @@ class Repository:
         message: str,
         trailers: Mapping[str, str] | None = None,
         key: str | None = None,
+        without: Collection[str] = (),
     ) -> str | None:
         """Commit the changes below exactly these paths; the commit's hash, or None where nothing changed.
+
+        Files in `without` (as SecretFound names them) stay out of it.
 
         With a `key` that a commit already carries, that commit's hash comes back and nothing is done. Files above the
         limit are left out: the message carries their size and hash. Raises SecretFound, LabError, UsageError, LockHeld.
@@ -140,17 +143,19 @@ class Repository:
             git_state.check(repo, self.root)
             if key and (known := git_state.find(repo, key)):
                 return known
-            files, large = self._files(repo, [self._inner(repo, path) for path in paths])
+            files, large = self._files(repo, [self._inner(repo, path) for path in paths], without)
             text = git_state.message("\n\n".join([message.strip(), *map(str, large)]), trailers)
             return self._write(repo, files, text) if files else None
 
-    def _files(self, repo: Opened, paths: Sequence[str]) -> tuple[list[str], list[LargeFile]]:
+    def _files(
+        self, repo: Opened, paths: Sequence[str], without: Collection[str]
+    ) -> tuple[list[str], list[LargeFile]]:
         """The changed files to commit, and those too large for it; what is left out is said, a secret is refused."""
         if not paths or self._inner(repo, self.root) in paths:
             raise UsageError("name the paths to commit; the whole lab is not one", where=self.root)
         for name in git_state.ignored(repo, paths):
             self._say(f"{name} is ignored by git and was not committed")
-        changed = git_state.changed(repo, paths)
+        changed = [name for name in git_state.changed(repo, paths) if name not in without]
         inner = [name for name in changed if name.endswith("/")]
         large = self._large(repo, changed)
         for name in inner:
