@@ -5,6 +5,7 @@
 SHELL := bash
 ARGS ?=
 export PYTHON
+unexport PYTHONDONTWRITEBYTECODE  # hundreds of short processes: our modules are compiled once
 BIN := .venv/bin
 CHECKED := src tools tests scripts bench
 
@@ -24,7 +25,7 @@ demo: local
 # One thread for each process: two workers and their servers share the cores.
 test: export OMP_NUM_THREADS := 1
 test: dev
-	$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90)
+	$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90 --durations=10)
 
 lint: dev
 	$(BIN)/ruff check .
