@@ -304,3 +304,27 @@ def _user_seconds(code: str = "import nightlab.job") -> float:
     before = os.times().children_user
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
     return os.times().children_user - before
+
+
+@pytest.mark.slow
+def test_a_launcher_killed_at_any_moment_never_starts_a_job_twice(place: Local, tmp_path: Path) -> None:
+    launch = (
+        "import sys; from pathlib import Path; from nightlab.compute.local import Local\n"
+        "from nightlab.compute.place import JobSpec\n"
+        "spec = JobSpec(sys.argv[2], ('/bin/bash', '-c', sys.argv[3]), '/', {}, None)\n"
+        "print('go', flush=True); Local(Path(sys.argv[1])).start(spec)"
+    )
+    for i in range(8):
+        script = f"echo ran >> {tmp_path}/count-{i}; sleep 60"
+        argv = [sys.executable, "-c", launch, str(place.folder), f"k{i}", script]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as night:
+            assert night.stdout is not None
+            night.stdout.readline()
+            time.sleep(0.015 * i)
+            night.kill()
+        job = place.start(JobSpec(f"k{i}", ("/bin/bash", "-c", script), "/"))
+        until((tmp_path / f"count-{i}").exists)
+        assert job.state() == "running"
+        job.stop(grace=0.2)
+        assert (tmp_path / f"count-{i}").read_text() == "ran\n"
+        assert job.state() == "stopped"
