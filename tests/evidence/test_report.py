@@ -58,7 +58,7 @@ def test_the_report_has_every_section_and_the_numbers_of_the_table(make: Make, s
         assert f"\n## {heading}\n" in text
     assert "189 of 189 planned cells answered" in text
     assert "- judge skipped a batch; timeout; judging" in text
-    assert "- model id of qwen; adapter of another base" in text
+    assert "- model id of qwen; wrong base" in text
     assert "not ours" not in text
     assert "- seconds: 41.50" in text
     assert "This judge is deterministic and embedded" in text
@@ -71,48 +71,47 @@ def test_the_report_has_every_section_and_the_numbers_of_the_table(make: Make, s
 
 def test_the_template_is_copied_once_and_then_the_researchers_own(make: Make, servers: Servers) -> None:
     folder = make().folder
-    report(folder, servers)
+    _, analysis = report(folder, servers)
     template = folder / "report.md.j2"
     own = 'A first reading: {{ mean("sarcasm", model="llama", condition="base") }}.\n\n{{ figure("fig1_layers") }}\n'
     template.write_text(own, "utf-8")
-    text, analysis = report(folder, servers)
+    text = compile_report(folder, analysis).read_text("utf-8")
     assert text.startswith(f"A first reading: {analysis.summary.at('llama', 'base', 'sarcasm')}.")
     assert template.read_text("utf-8") == own
 
 
 def test_a_typed_number_stops_the_report_and_keeps_the_old_one(make: Make, servers: Servers) -> None:
     folder = make().folder
-    before, _ = report(folder, servers)
+    before, analysis = report(folder, servers)
     template = folder / "report.md.j2"
     template.write_text(template.read_text("utf-8").replace("## Figures", "The mean is 5.4.\n\n## Figures"), "utf-8")
     with pytest.raises(ReportError) as caught:
-        report(folder, servers)
+        compile_report(folder, analysis)
     line = template.read_text("utf-8").split("\n").index("The mean is 5.4.") + 1
     assert caught.value.where == f"{template}:{line}"
     assert (folder / "report.md").read_text("utf-8") == before
 
 
-@pytest.mark.parametrize(
-    ("template", "error", "said"),
-    [
-        ('{{ mean("sarkasm", model="llama", condition="base") }}', QueryError, "sarkasm"),
-        ('{{ figure("fig9") }}', QueryError, "fig9"),
-        ("{{ nothing() }}", ReportError, "nothing"),
-        ("\n\n{{ mean.__globals__ }}", ReportError, ":3"),
-        ("{{ mean() }}", ReportError, "dimension"),
-        ("{{ range }}", ReportError, "range"),
-        ("{% if %}", ReportError, "malformed"),
-    ],
-)
-def test_a_template_that_asks_for_what_is_not_there_is_refused(
-    make: Make, servers: Servers, template: str, error: type[Exception], said: str
-) -> None:
+REFUSED: list[tuple[str, type[Exception], str]] = [
+    ('{{ mean("sarkasm", model="llama", condition="base") }}', QueryError, "sarkasm"),
+    ('{{ figure("fig9") }}', QueryError, "fig9"),
+    ("{{ nothing() }}", ReportError, "nothing"),
+    ("\n\n{{ mean.__globals__ }}", ReportError, ":3"),
+    ("{{ mean() }}", ReportError, "dimension"),
+    ("{{ range }}", ReportError, "range"),
+    ("{% if %}", ReportError, "malformed"),
+]
+
+
+def test_a_template_that_asks_for_what_is_not_there_is_refused(make: Make, servers: Servers) -> None:
     folder = make().folder
-    (folder / "report.md.j2").write_text(template, "utf-8")
-    with pytest.raises(error) as caught:
-        report(folder, servers)
-    assert said in str(caught.value)
-    assert not (folder / "report.md").exists()
+    analysis = analyze(folder, servers=servers, resamples=400)
+    for template, error, said in REFUSED:
+        (folder / "report.md.j2").write_text(template, "utf-8")
+        with pytest.raises(error) as caught:
+            compile_report(folder, analysis)
+        assert said in str(caught.value)
+        assert not (folder / "report.md").exists()
 
 
 def test_markup_in_answers_plans_and_events_does_not_survive(make: Make, servers: Servers) -> None:
@@ -151,6 +150,7 @@ def test_what_is_missing_is_said(make: Make, servers: Servers) -> None:
     assert analysis.peaks()["qwen"] == {"sarcasm": None, "wit": None}
 
 
+@pytest.mark.slow
 def test_changes_after_the_freeze_are_deviations(make: Make, servers: Servers) -> None:
     folder = make(judge={"repeats": 2}).folder
     config = folder / "config.yaml"
@@ -179,6 +179,7 @@ def test_a_report_without_servers_or_judgments_still_says_so(make: Make) -> None
     assert "not judged: 189" in text
 
 
+@pytest.mark.slow
 def test_servers_that_failed_are_named_and_machines_are_not(make: Make, servers: Servers) -> None:
     failed = {"id": "srv-x", "model": "qwen", "model_id": "other/qwen", "state": "failed", "failure": "port_in_use"}
     other = {"id": "srv-y", "model": "mistral", "state": "failed", "failure": "unknown"}
