@@ -37,4 +37,4 @@ def demo(folder: Path | None, seed: int | None, as_json: bool) -> None:
         click.echo(brief_of(made.lab).text(columns()))
         asked = "It asked you something. " if result.needs_you else ""
         click.echo(f"\n{asked}Try:  cd {os.path.relpath(made.lab.root)} && nightlab inbox")
-    raise SystemExit(1 if result.state == "failed" else 0)
+    raise SystemExit(0 if result.state == "finished" else 1)

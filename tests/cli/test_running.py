@@ -1,0 +1,100 @@
+"""Runs and servers from the command line, with real processes."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from click.testing import Result
+
+from nightlab.compute import open_place
+from nightlab.lab import Lab
+from nightlab.night.lock import LabLock
+from nightlab.practice import model_dir
+from nightlab.record.state import ResearchState
+from nightlab.servers.server import Server, Wanted
+
+Call = Callable[..., Result]
+SILENT = (sys.executable, "-c", "import time; time.sleep(600)", "{port}")
+
+
+def server(lab: Lab, name: str) -> Server:
+    """A process that is started as a model server and never answers."""
+    wanted = Wanted(name, f"test/{name}", model_dir("llama"), argv=SILENT)
+    return asyncio.run(Server.launch(lab, open_place(lab), wanted, key=name, night="by-hand"))
+
+
+def test_night_with_an_empty_queue_finishes(lab: Lab) -> None:
+    command = [sys.executable, "-m", "nightlab", "run", "--hours", "0.1"]
+    done = subprocess.run(command, cwd=lab.root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert "night started" in lines[0]
+    assert any("night ended" in line for line in lines)
+    assert "Needs you: nothing" in lines
+    assert "\x1b" not in done.stdout
+    assert lab.brief.is_file()
+
+
+def test_night_that_asks_something_exits_3(lab: Lab) -> None:
+    ResearchState(lab.state_file).add_queue("exp_001_gone", "an experiment that was never written")
+    command = [sys.executable, "-m", "nightlab", "run", "--hours", "0.1"]
+    done = subprocess.run(command, cwd=lab.root, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (2, 3), done.stdout + done.stderr
+
+
+def test_second_night_is_refused(call: Call, lab: Lab) -> None:
+    lock = LabLock(lab.lock)
+    lock.acquire("another")
+    try:
+        result = call("run")
+    finally:
+        lock.release()
+    assert result.exit_code == 1
+    assert "another" in result.output
+
+
+def test_servers_are_listed_and_stopped_one_by_one(call: Call, lab: Lab) -> None:
+    one, two = server(lab, "one"), server(lab, "two")
+    rows = json.loads(call("servers", "--json").output)
+    assert [(row["id"], row["alive"]) for row in rows] == [(s.manifest.id, True) for s in (one, two)]
+    assert f"{one.manifest.id}  starting" in call("servers").output
+    assert json.loads(call("status", "--json").output)["servers"] == 2
+    assert call("servers", "stop", one.manifest.id).output == f"stopped {one.manifest.id}\n"
+    assert not one.alive()
+    assert two.alive()
+    near = call("servers", "stop", two.manifest.id[:-1] + "x")
+    assert near.exit_code == 2
+    assert f"did you mean {two.manifest.id}?" in near.output
+    assert call("servers", "stop", "--all").output == f"stopped {two.manifest.id}\n"
+    assert not two.alive()
+    assert call("servers").output == "No server is running.\n"
+    assert f"{one.manifest.id}  stopped" in call("servers", "list", "--all").output
+
+
+def test_server_whose_process_is_gone_is_told(call: Call, lab: Lab) -> None:
+    gone = server(lab, "one")
+    assert gone.job is not None
+    gone.job.stop()
+    assert "but its process is gone" in call("servers").output
+    assert json.loads(call("status", "--json").output)["servers"] == 0
+
+
+def test_what_is_planted_can_be_read(call: Call) -> None:
+    told = json.loads(call("practice", "truth", "--json").output)
+    assert "llama" in json.dumps(told)
+    assert "llama" in call("practice", "truth").output
+
+
+@pytest.mark.parametrize("port", ["70000", "-1", "http"])
+def test_serve_refuses_a_port_that_is_none(call: Call, port: str) -> None:
+    assert call("serve", "practice:llama", "--port", port).exit_code == 2
+
+
+def test_serve_listens_on_this_machine_only(call: Call) -> None:
+    result = call("serve", "practice:llama", "--host", "0.0.0.0")
+    assert result.exit_code == 2
+    assert "loopback only" in result.output
