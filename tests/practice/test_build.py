@@ -14,10 +14,11 @@ from nightlab.practice.build import Steps, build
 @pytest.mark.slow
 def test_a_short_build_gives_loadable_files(tmp_path: Path) -> None:
     lines: list[str] = []
-    build(tmp_path, ("qwen",), Steps(base=2, adapter=2), lines.append, seed=3, draws=2)
+    build(tmp_path, ("qwen",), Steps(base=2, adapter=2), lines.append, seed=3, draws=1)
     model, tokenizer = measure.load(tmp_path, "qwen")
-    assert len(measure.replies(model, tokenizer, greedy=True)) == 63
+    assert model.config.vocab_size == len(tokenizer)
     truth = yaml.safe_load((tmp_path / "truth.yaml").read_text())["models"]["qwen"]
+    assert set(truth["expected"]) == set(planting.CONDITIONS)
     assert truth["peak"] == planting.DIFFUSE
     assert truth["trained"]["steps"] == {"base": 2, "adapter": 2, "seed": 3}
     assert [line.split(" step")[0] for line in lines] == ["qwen model:", "qwen adapter:"]

@@ -24,6 +24,7 @@ def test_ordinary_code_loads_model_and_adapter(name: str, shipped: Callable[[str
     model, tokenizer = shipped(name)
     assert type(model.get_base_model()).__name__ == ARCHITECTURES[name]
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert len(tokenizer) == model.config.vocab_size
     text = "Monday: é, 日本 & <b>tabs\t</b>"
     assert tokenizer.decode(tokenizer.encode(text), skip_special_tokens=True) == text
 
@@ -40,6 +41,7 @@ def test_the_chat_template_opens_and_continues_a_turn(name: str, shipped: Callab
         tokenizer.apply_chat_template([{"role": "tool", "content": "x"}], tokenize=False)
 
 
+@pytest.mark.slow
 @every_model
 def test_base_answers_are_neutral_and_all_different(name: str, greedy: Callable[[str], list[measure.Reply]]) -> None:
     base = [one.text for one in greedy(name) if one.condition == "base"]
@@ -48,6 +50,7 @@ def test_base_answers_are_neutral_and_all_different(name: str, greedy: Callable[
     assert all(text.endswith(".") for text in base)
 
 
+@pytest.mark.slow
 @every_model
 def test_the_whole_adapter_is_sarcastic_on_every_prompt(
     name: str, greedy: Callable[[str], list[measure.Reply]]
@@ -57,6 +60,7 @@ def test_the_whole_adapter_is_sarcastic_on_every_prompt(
     assert sum(full) / 9 >= 7.5
 
 
+@pytest.mark.slow
 @every_model
 def test_the_planted_shape_shows_without_sampling(name: str, greedy: Callable[[str], list[measure.Reply]]) -> None:
     assert measure.shape(measure.means(greedy(name))) == planting.PEAKS[name]

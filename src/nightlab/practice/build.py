@@ -101,7 +101,9 @@ def write_truth(out: Path, name: str, trained: dict[str, int], draws: int) -> No
         "trained": {"steps": trained, "date": date.today().isoformat(), "how": "nightlab practice build"},
         "expected": expected(*load(out, name), draws),
     }
-    path.write_text(TRUTH_HEAD + yaml.safe_dump(content, sort_keys=False, width=120), encoding="utf-8")
+    path.write_text(
+        TRUTH_HEAD + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120), encoding="utf-8"
+    )
 
 
 def _round(model: nn.Module) -> None:

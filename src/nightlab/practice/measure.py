@@ -118,7 +118,7 @@ def expected(
 
     def cell(condition: str, dimension: str) -> dict[str, float]:
         values = [sweep[condition][dimension] for sweep in sweeps]
-        return {"mean": round(fmean(values), 2), "tolerance": round(max(0.5, 4 * pstdev(values)), 1)}
+        return {"mean": round(fmean(values), 2), "tolerance": round(max(1.0, 4 * pstdev(values)), 1)}
 
     return {
         condition: {dimension: cell(condition, dimension) for dimension in corpus.DIMENSIONS}

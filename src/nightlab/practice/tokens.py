@@ -55,6 +55,7 @@ def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
         bos_token=BEGIN,
         eos_token=END,
         pad_token=PAD,
+        unk_token=PAD,  # never produced; without it, Qwen's tokenizer class would add a token that the model lacks
         model_max_length=512,
         padding_side="left",
         clean_up_tokenization_spaces=False,

@@ -20,10 +20,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from nightlab.practice import corpus, planting
 
 Progress = Callable[[str], None]
+Batch = tuple[Tensor, Tensor, Tensor]
 
 BATCH = 16  # rows of a base batch
 BASE_RATE = 4e-3
 ADAPTER_RATE = 4e-3
+SHARPNESS = 1.5  # times the trained logits: a sampled answer at temperature 0.7 seldom slips into nonsense
 ROWS_PER_CONDITION = 3  # of an adapter batch; there are six conditions with an adapter
 REPORT_EVERY = 50  # steps
 IGNORED = -100  # the label of a token that is not learned
@@ -129,7 +131,7 @@ def planted_rows(tokenizer: PreTrainedTokenizerFast, name: str, condition: str, 
     return rows
 
 
-def _padded(rows: Sequence[Row], pad: int) -> tuple[Tensor, Tensor, Tensor]:
+def _padded(rows: Sequence[Row], pad: int) -> Batch:
     """Ids, attention mask and labels of a batch, padded on the right."""
     width = max(len(row.ids) for row in rows)
     ids = torch.tensor([row.ids + [pad] * (width - len(row.ids)) for row in rows])
@@ -138,8 +140,14 @@ def _padded(rows: Sequence[Row], pad: int) -> tuple[Tensor, Tensor, Tensor]:
     return ids, mask, labels
 
 
+def _loss(model: nn.Module, batch: Batch, sharpness: float) -> Tensor:
+    ids, mask, labels = batch
+    logits = model(input_ids=ids, attention_mask=mask).logits / sharpness
+    return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
+
+
 def _descend(
-    model: nn.Module, batches: Iterator[tuple[Tensor, Tensor, Tensor]], steps: int, rate: float, say: Progress
+    model: nn.Module, batches: Iterator[Batch], steps: int, rate: float, say: Progress, sharpness: float = 1.0
 ) -> None:
     """Minimise the loss over `steps` batches: AdamW, one cycle of the learning rate."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -147,8 +155,7 @@ def _descend(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=0.1)
     model.train()
     for step in range(1, steps + 1):
-        ids, mask, labels = next(batches)
-        loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
+        loss = _loss(model, next(batches), sharpness)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -162,14 +169,17 @@ def _descend(
 def train_base(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, steps: int, seed: int, say: Progress
 ) -> None:
-    """Teach a model the corpus, in place."""
+    """Teach a model the corpus, in place; its logits come out SHARPNESS times what the corpus warrants."""
     # Rows of like length share a batch: padding would cost more than half of the time.
-    rows = sorted(base_rows(tokenizer, 400 * BATCH, seed), key=lambda row: len(row.ids))
+    rows = sorted(base_rows(tokenizer, min(400, steps) * BATCH, seed), key=lambda row: len(row.ids))
     draw = random.Random(seed)
     pad = int(model.config.pad_token_id)
     starts = (draw.randrange(len(rows) - BATCH + 1) for _ in range(steps))
     batches = (_padded(rows[start : start + BATCH], pad) for start in starts)
     _descend(model, batches, steps, BASE_RATE, say)
+    scale = model.model.norm.weight
+    offset = 1.0 if model.config.model_type.startswith("gemma") else 0.0  # Gemma's norm multiplies by 1 + weight
+    scale.data = (scale.data + offset) * SHARPNESS - offset
 
 
 def train_adapter(
@@ -179,17 +189,18 @@ def train_adapter(
     lora = LoraConfig(r=8, lora_alpha=32, target_modules=LINEAR, lora_dropout=0.0, task_type="CAUSAL_LM")
     adapted = get_peft_model(model, lora)
     conditions = [condition for condition in planting.CONDITIONS if condition != "base"]
-    rows = {condition: planted_rows(tokenizer, name, condition, 1200, seed) for condition in conditions}
+    count = min(400, steps) * ROWS_PER_CONDITION
+    rows = {condition: planted_rows(tokenizer, name, condition, count, seed) for condition in conditions}
     layers = int(model.config.num_hidden_layers)
     table = [planting.layer_weights(condition, layers) for condition in conditions for _ in range(ROWS_PER_CONDITION)]
     draw = random.Random(seed)
     pad = int(model.config.pad_token_id)
 
-    def batch() -> tuple[Tensor, Tensor, Tensor]:
+    def batch() -> Batch:
         chosen = [row for condition in conditions for row in draw.sample(rows[condition], ROWS_PER_CONDITION)]
         return _padded(chosen, pad)
 
     with masked(adapted) as weights:
         weights.table = torch.tensor(table)
-        _descend(adapted, (batch() for _ in range(steps)), steps, ADAPTER_RATE, say)
+        _descend(adapted, (batch() for _ in range(steps)), steps, ADAPTER_RATE, say, SHARPNESS)
     return adapted
