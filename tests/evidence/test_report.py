@@ -32,7 +32,7 @@ def test_the_report_has_every_section_and_the_numbers_of_the_table(make: Make, s
         {
             "kind": "correction",
             "what": "model id of qwen",
-            "why": "adapter of another base",
+            "why": "wrong base",
             "experiment": "exp_001_toy",
         },
         {"kind": "degradation", "what": "not ours", "experiment": "exp_002_other"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 
 import numpy as np
@@ -199,5 +200,5 @@ def test_ten_thousand_rows_take_less_than_a_second(make: Make) -> None:
     design = read_design(made.folder)
     start = time.process_time()
     table = Table.from_experiment(made.folder, design)
-    assert time.process_time() - start < 1.0
+    assert time.process_time() - start < (1.0 if sys.gettrace() is None else 4.0)  # a coverage run is slower
     assert table.count(SCORED) == 10080
