@@ -26,6 +26,8 @@ def server(lab: Lab, name: str) -> Server:
     return asyncio.run(Server.launch(lab, open_place(lab), wanted, key=name, night="by-hand"))
 
 
+@pytest.mark.real
+@pytest.mark.slow
 def test_night_with_an_empty_queue_finishes(lab: Lab) -> None:
     command = [sys.executable, "-m", "nightlab", "run", "--hours", "0.1"]
     done = subprocess.run(command, cwd=lab.root, capture_output=True, text=True, check=False)
@@ -38,12 +40,15 @@ def test_night_with_an_empty_queue_finishes(lab: Lab) -> None:
     assert lab.brief.is_file()
 
 
+@pytest.mark.real
+@pytest.mark.slow
 def test_night_that_asks_something_exits_3(lab: Lab) -> None:
     ResearchState(lab.state_file).add_queue("exp_001_gone", "an experiment that was never written")
     command = [sys.executable, "-m", "nightlab", "run", "--hours", "0.1"]
     done = subprocess.run(command, cwd=lab.root, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
-    assert done.returncode in (2, 3), done.stdout + done.stderr
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "exp_001_gone cannot run" in done.stdout
 
 
 def test_second_night_is_refused(call: Call, lab: Lab) -> None:

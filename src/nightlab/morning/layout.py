@@ -72,7 +72,7 @@ def _heading(section: Section, items: Sequence[object], width: int) -> list[str]
 
 def _lines(item: Item, width: int) -> list[str]:
     """An item on its lines; a paragraph that is too long is cut and ends in `...`."""
-    indent = "  " + " " * (len(item.id) + 1 if item.id else 0)
+    indent = "  " + " " * (len(item.id) + 1 if item.id else 2)
     first = f"  {item.id} " if item.id else "  "
     lines = _cut(wrap(clean(item.text, 600), width, first=first, rest=indent), item.lines, width)
     for paragraph in item.more:
