@@ -51,7 +51,7 @@ def serve(
     service = _prepare(folder, served_name or folder.name, named, max_batch, max_model_len, threads)
     asyncio.run(_listen(service, sock))
     sys.stdout.flush()
-    os._exit(0)  # the engine's thread may be in the middle of a step; nothing is left to save
+    os._exit(0)  # nothing is left to save, and taking torch apart would last longer than a stop may
 
 
 def _folder(reference: str | Path) -> Path:
