@@ -12,7 +12,7 @@
     + RubricError                   rubric.md
     + SpecError                     agents/*.md, skills/*/SKILL.md, tools/*.py
   x NotSetUp               exit 4   a key or another precondition of a run is missing
-  x StorageError                    the disk is full, read-only, or a file is damaged
+  x StorageError           exit 2   the disk is full, read-only, or a file is damaged
   x LockHeld                        another night is running on this lab
   x BudgetExceeded                  money, tokens, GPU time or the clock
   x ServerError                     a model server did not start, or did not answer
@@ -96,6 +96,8 @@ class NotSetUp(NightlabError):
 
 class StorageError(NightlabError):
     """The disk refused, or a file that only grows is damaged in its middle."""
+
+    exit_code = 2
 
 
 class LockHeld(NightlabError):

@@ -285,3 +285,10 @@ async def test_a_refused_end_is_said_again_with_the_reason() -> None:
     world = World({"end_night": [bad("still in the queue", "queue_open")]})
     await world.run()
     assert [a.get("even_if_open") for a in world.arguments("end_night")] == [None, True]
+
+
+async def test_an_experiment_that_is_not_in_the_lab_is_only_asked_about() -> None:
+    row = {"experiment": EXPERIMENT, "exists": False, "problem": "no experiment", "frozen": False, "missing": {}}
+    world = World({"plan_experiment": [bad("no experiment")], "list_files": [bad("no folder")]}, experiments=[row])
+    called = await world.run()
+    assert called == ["read_file", "list_files", "plan_experiment", "ask", "end_night"]

@@ -13,7 +13,7 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;", "#": "&#35;"}
 _MARKUP = re.compile(r"([\\`*\[\]|~$]|(?<=\])\(|(?<![^\W_])_|_(?![^\W_]))")
 _LINKS = re.compile(r"(?i)(://|www\.|mailto:)")
 _INTERVAL = re.compile(r"\\\[(-?\d[\d., -]*)\\\](?!\s*[(:\\\[])")
-_BLOCK = re.compile(r"^(?=[-+=]|\d+[.)])(\d*)")
+_BLOCK = re.compile(r"^(?=[-+](?:\s|$)|[-=]+$|\d+[.)](?:\s|$))(\d*)")
 
 
 class Markdown(str):

@@ -194,7 +194,7 @@ class _Watch:
     def started(self, missing: int, shares: list[Share]) -> None:
         self._shares = shares
         self._logged = time.monotonic()
-        self._emit("sweep_started", planned=self._planned, missing=missing, models=[s.model for s in shares])
+        self._emit("sweep_started", planned=self._planned, missing=missing, models=self._models())
 
     def tick(self) -> None:
         """Called after every cell."""
@@ -204,7 +204,7 @@ class _Watch:
             self._tell()
         if moment - self._logged >= max(EVENT_SECONDS, (moment - self._start) / EVENTS_SLOW_DOWN):
             self._logged = moment
-            self._emit("sweep_progress", **asdict(self._progress()))
+            self._emit("sweep_progress", models=self._models(), **asdict(self._progress()))
 
     def finished(self, result: SweepResult) -> None:
         self._tell()
@@ -216,8 +216,10 @@ class _Watch:
                 )
         counts = {name: getattr(result, name) for name in ("planned", "asked", "answered", "failed", "missing")}
         stopped = [asdict(stop) for stop in result.stopped]
-        models = [share.model for share in self._shares]
-        self._emit("sweep_finished", models=models, **counts, seconds=round(result.seconds, 3), stopped=stopped)
+        self._emit("sweep_finished", models=self._models(), **counts, seconds=round(result.seconds, 3), stopped=stopped)
+
+    def _models(self) -> list[str]:
+        return [share.model for share in self._shares]
 
     def _progress(self) -> Progress:
         answered = self._before + sum(share.answered for share in self._shares)

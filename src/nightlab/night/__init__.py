@@ -19,8 +19,8 @@ __all__ = ["NightState", "Options", "Result", "night_state", "preflight", "run_n
 
 
 def preflight(lab: Lab, options: Options) -> None:
-    """Raise what would keep a night from running; see nightlab.night.preflight."""
-    from nightlab.night.preflight import preflight
+    """Raise what would keep a night from running; see nightlab.night.launch."""
+    from nightlab.night.launch import preflight
 
     preflight(lab, options)
 

@@ -144,10 +144,13 @@ def _learn_failure(
 
 
 def _learn_question(known: Knowledge, arguments: dict[str, Any]) -> None:
-    """A question about a model is the end of the attempts to serve it."""
+    """A question about a model ends the attempts to serve it; one about an experiment, the work on it."""
     experiment, _, model = str(arguments.get("about", "")).partition("/")
-    if model and experiment in known.cases:
-        known.cases[experiment].serving(model).given_up = str(arguments["question"])
+    case = known.cases.get(experiment)
+    if case and model:
+        case.serving(model).given_up = str(arguments["question"])
+    elif case:
+        case.done.add("ask")
 
 
 def _learn_plan(case: Case, arguments: dict[str, Any], data: dict[str, Any]) -> None:

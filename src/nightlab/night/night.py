@@ -30,7 +30,7 @@ from nightlab.night.journal import Journal
 from nightlab.night.lock import LabLock
 from nightlab.night.options import Ending, Options, Result, deadline
 from nightlab.night.playbook import Playbook
-from nightlab.night.preflight import preflight
+from nightlab.night.launch import preflight
 from nightlab.night.session import NightSession
 from nightlab.night.state import unclosed, unfinished
 from nightlab.night.watch import Watch, last_text, watch_names

@@ -68,7 +68,7 @@ def _given_up(case: Case) -> list[Serving]:
 
 
 def _dropped(case: Case) -> bool:
-    return "update_state" in case.done or "update_state failed" in case.done
+    return bool(case.done & {"ask", "update_state", "update_state failed"})
 
 
 def _prepare(case: Case) -> Move | None:
@@ -114,8 +114,11 @@ def _drop(case: Case, why: str) -> Move | None:
         "went_on_with": "the rest of the queue, without it",
         "cost_of_wrong": "one night without its data",
     }
+    asked: list[Call] = [("ask", {"about": case.experiment, **question})]
+    if not case.progress.get("exists", True):
+        return f"{case.experiment} is not in the lab.", asked
     return f"{case.experiment} cannot run: {why}.", [
-        ("ask", {"about": case.experiment, **question}),
+        *asked,
         ("update_state", {"experiment": case.experiment, "status": "open"}),
         ("write_diary", {"experiment": case.experiment, "title": f"{case.experiment} could not run"}),
     ]
@@ -195,7 +198,7 @@ def _conclude(case: Case) -> Move | None:
     """Judge, analyse, report, record and commit what there is."""
     name, done = case.experiment, case.done
     if _dropped(case):
-        if "commit" in done or "commit failed" in done:
+        if done & {"commit", "commit failed"} or not case.progress.get("exists", True):
             return None
         message = f"{name}: record of the night"
         return "I commit what was written.", [("commit", {"experiment": name, "message": message})]

@@ -29,7 +29,7 @@ def situation(lab: Lab, night: str, budget: Budget, handover: str | None = None)
     """Everything an agent needs to go on: limits, question, queue, experiments, servers, replies, notes."""
     state = ResearchState(lab.state_file)
     queue = state.queue()
-    wanted = [item.experiment for item in queue if item.status in ("open", "partial")]
+    wanted = [item.experiment for item in queue if item.experiment and item.status in ("open", "partial")]
     return {
         "night": night,
         "limits": limits(budget),
@@ -90,7 +90,15 @@ def _experiment(lab: Lab, name: str) -> dict[str, Any]:
         done = progress(lab, name)
         ready = _ready(lab, name) if done.missing and not done.problem else {}
     except NightlabError as error:
-        return {"experiment": name, "problem": str(error), "frozen": False, "missing": {}, "servers": {}}
+        there = (lab.experiments / name).is_dir()
+        return {
+            "experiment": name,
+            "exists": there,
+            "problem": str(error),
+            "frozen": False,
+            "missing": {},
+            "servers": {},
+        }
     return done.as_data() | {"servers": ready}
 
 
