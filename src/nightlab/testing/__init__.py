@@ -2,5 +2,19 @@
 
 from nightlab.testing.faults import Fault
 from nightlab.testing.faulty_server import FaultyServer, Seen
+from nightlab.testing.messages_api import FakeMessagesAPI
+from nightlab.testing.messages_models import Model
+from nightlab.testing.messages_script import Fail, Say, overloaded, refusal, usage_limit
 
-__all__ = ["Fault", "FaultyServer", "Seen"]
+__all__ = [
+    "Fail",
+    "FakeMessagesAPI",
+    "Fault",
+    "FaultyServer",
+    "Model",
+    "Say",
+    "Seen",
+    "overloaded",
+    "refusal",
+    "usage_limit",
+]
