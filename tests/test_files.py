@@ -105,6 +105,12 @@ def test_two_threads_write_side_by_side(tmp_path: Path) -> None:
     assert sorted((r["who"], r["n"]) for r in rows) == [(w, n) for w in "ab" for n in range(200)]
 
 
+def mounted(folder: Path, options: str, script: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script on a small file system of its own, in a mount namespace of its own."""
+    run = f"mount -t tmpfs -o {options} none {folder} && exec {sys.executable} {script} {folder}"
+    return subprocess.run(["unshare", "-rm", "sh", "-c", run], capture_output=True, text=True, timeout=60, check=False)
+
+
 FULL_DISK = """
 import json, sys
 from pathlib import Path
@@ -199,7 +205,6 @@ def test_a_read_only_folder_is_said(tmp_path: Path) -> None:
     small, script = tmp_path / "small", tmp_path / "write.py"
     small.mkdir()
     script.write_text(READ_ONLY)
-    mount = f"mount -t tmpfs -o size=300k,ro none {small} && exec {sys.executable} {script} {small}"
-    done = subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, text=True, timeout=60, check=False)
+    done = mounted(small, "size=300k,ro", script)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("the file system is read-only") == 2

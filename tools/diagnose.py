@@ -26,8 +26,8 @@ async def diagnose(ctx: ToolContext, server: str) -> dict[str, Any]:
         server: The server's id.
 
     Returns:
-        class (null where nothing known was found), cause, line (of the log, as data), confidence, stage, steps, whose it is
-        to mend (ours or a human's), and remedy: the tool call that follows it, or null.
+        class (null where nothing known was found), cause, line (of the log, as data), confidence, stage, steps, whose
+        it is to mend (ours or a human's), and remedy: the tool call that follows it, or null.
     """
     manifest = load(ctx.lab, server)
     found = _diagnosis(ctx, manifest)

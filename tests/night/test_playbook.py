@@ -26,6 +26,10 @@ def bad(what: str, code: str = "some_error") -> Result:
     return {"ok": False, "error": {"code": code, "what": what, "next": "think"}}
 
 
+def fine(_: dict[str, Any]) -> Result:
+    return good({})
+
+
 def progress(**changes: Any) -> Result:
     planned = dict.fromkeys(MODELS, 9)
     base = {"experiment": EXPERIMENT, "frozen": False, "planned": planned, "missing": planned, "problem": None}
@@ -61,7 +65,7 @@ class World:
             "wait": lambda a: good({"works": [{"handle": h, "state": "done", "result": {}} for h in a["handles"]]}),
             "analyze": lambda a: good({"verdicts": [{"id": "H1", "verdict": "supported", "statement": "s"}]}),
         }
-        return answers.get(tool, lambda a: good({}))(arguments)
+        return answers.get(tool, fine)(arguments)
 
     def plan(self, arguments: dict[str, Any]) -> Result:
         self.frozen = self.frozen or arguments["action"] == "freeze"

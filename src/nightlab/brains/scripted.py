@@ -24,8 +24,8 @@ def tool_use(request: TurnRequest, index: int, name: str, arguments: dict[str, A
 class Scripted:
     """Turn n of a watch is line n of the script; behind the last line it ends its turn without a word.
 
-    A line is a text, a list of content blocks, a whole Turn, or a function of the request that returns one of these. A block
-    `{"call": name, "input": {...}}` is a tool call that gets its id here.
+    A line is a text, a list of content blocks, a whole Turn, or a function of the request that returns one of these. A
+    block `{"call": name, "input": {...}}` is a tool call that gets its id here.
     """
 
     def __init__(self, lines: Sequence[Line], *, usd_per_turn: float = 0.0, name: str = "scripted") -> None:

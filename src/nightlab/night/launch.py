@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -13,11 +14,13 @@ from nightlab.night.options import Options, deadline
 from nightlab.record.repository import Repository
 
 LEAST_FREE_MB = 50
+LOCAL = ("torch", "transformers", "safetensors")  # what the embedded model server imports
 
 
 def preflight(lab: Lab, options: Options) -> None:
     """Raise NotSetUp, UsageError, StorageError or LockHeld where a night could not run; nothing is written."""
     _brain(lab)
+    _engine(lab)
     deadline(options, lab)
     if not lab.state_file.is_file():
         raise LabError("no research state", where=lab.state_file, hint="`nightlab init .` adds what is missing")
@@ -37,6 +40,13 @@ def _brain(lab: Lab) -> None:
             "the brain is claude, and ANTHROPIC_API_KEY is not set", hint=f"export ANTHROPIC_API_KEY=...; {other}"
         )
     raise NotSetUp("the brain claude is not part of this version", hint=other)
+
+
+def _engine(lab: Lab) -> None:
+    lacking = [name for name in LOCAL if importlib.util.find_spec(name) is None]
+    if lab.config.engine == "embedded" and lacking:
+        hint = 'pip install "nightlab[local]"'
+        raise NotSetUp(f"the embedded model server needs {', '.join(lacking)}", hint=hint)
 
 
 def _writable(root: Path) -> None:

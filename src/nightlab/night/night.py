@@ -27,10 +27,10 @@ from nightlab.events import EventLog
 from nightlab.lab import KINDS, Lab, look_up_all
 from nightlab.night import graph
 from nightlab.night.journal import Journal
+from nightlab.night.launch import preflight
 from nightlab.night.lock import LabLock
 from nightlab.night.options import Ending, Options, Result, deadline
 from nightlab.night.playbook import Playbook
-from nightlab.night.launch import preflight
 from nightlab.night.session import NightSession
 from nightlab.night.state import unclosed, unfinished
 from nightlab.night.watch import Watch, last_text, watch_names

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -147,9 +147,7 @@ class Repository:
             text = git_state.message("\n\n".join([message.strip(), *map(str, large)]), trailers)
             return self._write(repo, files, text) if files else None
 
-    def _files(
-        self, repo: Opened, paths: Sequence[str], without: Collection[str]
-    ) -> tuple[list[str], list[LargeFile]]:
+    def _files(self, repo: Opened, paths: Sequence[str], without: Collection[str]) -> tuple[list[str], list[LargeFile]]:
         """The changed files to commit, and those too large for it; what is left out is said, a secret is refused."""
         if not paths or self._inner(repo, self.root) in paths:
             raise UsageError("name the paths to commit; the whole lab is not one", where=self.root)
