@@ -29,7 +29,8 @@ human = "you"         # the name that questions in the diary are addressed to
 hours = 8.0           # how long a night may last
 budget-usd = 20.0     # dollars that a night may spend
 """
-IGNORED = ".nightlab/"
+IGNORED = (".nightlab/", "state/nights/*/watch_*.jsonl", "state/nights/*/calls.jsonl")
+"""What git leaves out: the cache, and a night's transcripts."""
 ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 NOTES = """\
 # Scaffolding notes
@@ -178,7 +179,7 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def lab_files() -> dict[str, str]:
     """Every file of a new lab: path below its root, and text."""
-    files = {"pyproject.toml": SETTINGS, ".gitignore": IGNORED + "\n", "scaffolding_notes.md": NOTES}
+    files = {"pyproject.toml": SETTINGS, ".gitignore": "\n".join(IGNORED) + "\n", "scaffolding_notes.md": NOTES}
     files |= {"state/RESEARCH_STATE.md": STATE, "state/research_diary.md": DIARY}
     for kind in ("agents", "skills"):
         for path in sorted(shipped(kind).rglob("*.md")):
@@ -198,8 +199,11 @@ def _extended(root: Path) -> dict[str, str]:
             hint = "write a [tool.nightlab] table into it by hand, then init again"
             raise LabError("cannot be extended", where=pyproject, hint=hint) from error
         longer["pyproject.toml"] = text
-    if ignore.is_file() and IGNORED not in (lines := read_text(ignore, LabError)).splitlines():
-        longer[".gitignore"] = (lines.rstrip("\n") + "\n" if lines.strip() else "") + IGNORED + "\n"
+    if ignore.is_file():
+        lines = read_text(ignore, LabError).splitlines()
+        lacking = [line for line in IGNORED if line not in lines]
+        if lacking:
+            longer[".gitignore"] = "\n".join([*lines, *lacking]) + "\n"
     return longer
 
 
