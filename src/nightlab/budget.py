@@ -134,6 +134,14 @@ class Budget:
             totals[entry.who] = totals.get(entry.who, Amounts()) + entry.counts
         return totals
 
+    def change(self, limits: Limits) -> None:
+        """Use other limits from now on; a share of them that is used already is warned of."""
+        self.limits = limits
+        before, self._warned = self._warned, self._crossed()
+        for name, share in sorted(self._warned - before):
+            if self._on_warning:
+                self._on_warning(name, share)
+
     def close(self) -> None:
         """Close the ledger's file."""
         self._lines.close()

@@ -42,6 +42,9 @@ class Lab:
         self.adapters_cache = self.cache / "adapters"
         self.jobs = self.cache / "jobs"
         self.lock = self.cache / "lock"
+        self.supervisor = self.cache / "supervisor"
+        self.heartbeat = self.cache / "heartbeat"
+        self.worker = self.cache / "worker"
 
     @classmethod
     def open(cls, root: Path, flags: Mapping[str, settings.Value | None] | None = None) -> Lab:
@@ -93,6 +96,10 @@ class Lab:
     def night(self, name: str) -> Path:
         """The folder of a night's events, transcripts and ledger."""
         return self.nights / name
+
+    def control(self, night: str) -> Path:
+        """What people ordered while a night ran."""
+        return self.night(night) / "control.jsonl"
 
     def night_names(self) -> list[str]:
         """The names of all nights, oldest first: they sort by their start."""

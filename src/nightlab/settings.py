@@ -45,6 +45,9 @@ KEYS: dict[str, Key] = {
     "budget_usd": Key(20.0, "dollars that a night may spend", least=0),
     "gpu_hours": Key(8.0, "GPU hours that a night may use", least=0),
     "usd_per_gpu_hour": Key(0.0, "what a GPU hour costs", least=0),
+    "stuck_seconds": Key(300.0, "a night whose process gives no sign of life for this long is restarted", least=1),
+    "late_seconds": Key(600.0, "a night may take this long beyond its deadline to wrap up by itself", least=1),
+    "restarts": Key(5, "how often in a row a night's process is started again", least=0),
     "turns": Key(500, "turns that a night may take", least=1),
     "bootstrap": Key(2000, "resamples behind every confidence interval", least=100),
     "commit_limit_mb": Key(5.0, "larger files are committed by size and hash only", least=0.001),
@@ -77,6 +80,9 @@ class Config:
     budget_usd: float
     gpu_hours: float
     usd_per_gpu_hour: float
+    stuck_seconds: float
+    late_seconds: float
+    restarts: int
     turns: int
     bootstrap: int
     commit_limit_mb: float

@@ -20,7 +20,7 @@ def demo(folder: Path | None, seed: int | None, as_json: bool) -> None:
     from nightlab.cli.live import shown
     from nightlab.morning.brief import brief_of, write_brief
     from nightlab.night import Options, run_night
-    from nightlab.night.preflight import preflight
+    from nightlab.night.launch import preflight
 
     made = founding.demo(folder, seed)
     click.echo(f"The demo lab is {made.lab.root}. It stages two troubles:", err=as_json)

@@ -38,10 +38,10 @@ def run(
     from nightlab.cli.live import shown
     from nightlab.morning.brief import brief_of, write_brief
     from nightlab.night import Options, run_night
-    from nightlab.night.preflight import preflight
+    from nightlab.night.launch import preflight
 
-    lab = session.lab()
-    options = Options(until=until, hours=hours, budget=budget, gpu_hours=gpu_hours, turns=turns, brief=write_brief)
+    lab = session.lab({"turns": turns})
+    options = Options(until=until, hours=hours, budget=budget, gpu_hours=gpu_hours, brief=write_brief)
     preflight(lab, options)
     with shown(plain=plain) as watch:
         result = run_night(lab, options, on_event=watch)

@@ -43,10 +43,15 @@ class LabLock:
         except BlockingIOError:
             os.close(fd)
             raise held(self.path, read_holder(self.path)) from None
-        holder = Holder(os.getpid(), socket.gethostname(), night, now())
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(asdict(holder)).encode(), 0)
         self._fd = fd
+        self.tell(night)
+
+    def tell(self, night: str) -> None:
+        """Say for which night this process holds the lock."""
+        assert self._fd is not None
+        holder = Holder(os.getpid(), socket.gethostname(), night, now())
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, json.dumps(asdict(holder)).encode(), 0)
 
     def release(self) -> None:
         """Give the lock back; releasing a lock that is not held changes nothing."""

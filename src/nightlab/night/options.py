@@ -28,7 +28,8 @@ class Options:
     budget: float | None = None
     """US dollars."""
     gpu_hours: float | None = None
-    turns: int | None = None
+    deadline: float | None = None
+    """Seconds since the epoch; stands above `until` and `hours`."""
     brief: Callable[[Lab], Path] | None = None
     """Writes the morning brief; called by the wrap-up before its last commit."""
 
@@ -47,14 +48,17 @@ class Result:
 
 def deadline(options: Options, lab: Lab) -> float:
     """The deadline in seconds since the epoch. Raises UsageError for a clock time that is none, or two answers."""
+    if options.deadline is not None:
+        return options.deadline
     if options.until and options.hours is not None:
         raise UsageError("--until and --hours both set the deadline", hint="give one of them")
     if options.until:
-        return _next(options.until)
+        return next_time(options.until)
     return time.time() + 3600 * (options.hours if options.hours is not None else lab.config.hours)
 
 
-def _next(clock: str) -> float:
+def next_time(clock: str) -> float:
+    """When the local clock shows HH:MM the next time, in seconds since the epoch. Raises UsageError."""
     found = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", clock)
     if not found:
         raise UsageError(f"--until {clock!r} is no clock time", hint="write it as HH:MM, for example 07:00")

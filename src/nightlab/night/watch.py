@@ -29,6 +29,7 @@ class Watch:
             hint = "move the file away and run again"
             raise StorageError("a transcript without its header", where=self.path, hint=hint)
         self.messages: list[Message] = [row["message"] for row in rows[1:]]
+        self._keys = {row["key"] for row in rows[1:] if "key" in row}
 
     def open(self, agent: str, brain: str, system: list[dict[str, Any]], tools: list[dict[str, Any]]) -> None:
         """Write the header, unless the watch was opened before."""
@@ -41,6 +42,12 @@ class Watch:
         """Add one message; it is durable when this returns."""
         self._lines.append({"n": len(self.messages), "t": now(), **about, "message": message})
         self.messages.append(message)
+
+    def append_once(self, key: str, message: Message) -> None:
+        """Add one message unless one with this key is there."""
+        if key not in self._keys:
+            self.append(message, key=key)
+            self._keys.add(key)
 
     def append_turn(self, turn: Turn) -> None:
         """Add an answer of the brain."""

@@ -41,7 +41,7 @@ class _Store:
 
 
 class NightWorks:
-    """The background work of one night; `stop` wakes every wait."""
+    """The background work of one night; `stop` wakes every wait, for good."""
 
     def __init__(self, lab: Lab, place: Place, night: str, events: EventLog, budget: Budget) -> None:
         self.lab = lab
@@ -50,6 +50,9 @@ class NightWorks:
         self.events = events
         self.budget = budget
         self.stop = asyncio.Event()
+        self.why_stopped = "stopped from outside"
+        self.stir = asyncio.Event()
+        """Set to wake the waits under way, so that a turn follows."""
         self._tasks: dict[str, asyncio.Task[dict[str, Any]]] = {}
         self._stores: dict[str, _Store] = {}
         self._leases = asyncio.create_task(self._keep_leases())
@@ -80,12 +83,13 @@ class NightWorks:
         """Wait until one of the handles ends, the night must stop, or `timeout` seconds passed; the state of each."""
         for handle in handles:
             self.ensure(handle)
-        stopping = asyncio.create_task(self.stop.wait())
+        woken = [asyncio.create_task(event.wait()) for event in (self.stop, self.stir)]
         try:
             tasks = [self._tasks[handle] for handle in handles]
-            await asyncio.wait([*tasks, stopping], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*tasks, *woken], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            stopping.cancel()
+            for task in woken:
+                task.cancel()
         return [self.state(handle) for handle in handles]
 
     def state(self, handle: str) -> dict[str, Any]:
