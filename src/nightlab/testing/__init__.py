@@ -4,9 +4,10 @@ from nightlab.testing.faults import Fault
 from nightlab.testing.faulty_server import FaultyServer, Seen
 from nightlab.testing.messages_api import FakeMessagesAPI
 from nightlab.testing.messages_models import Model
-from nightlab.testing.messages_script import Fail, Say, overloaded, refusal, usage_limit
+from nightlab.testing.messages_script import Entry, Fail, Say, overloaded, refusal, usage_limit
 
 __all__ = [
+    "Entry",
     "Fail",
     "FakeMessagesAPI",
     "Fault",

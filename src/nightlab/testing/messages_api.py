@@ -60,7 +60,7 @@ class FakeMessagesAPI:
 
     def __init__(
         self,
-        script: Script | Iterable[Entry] = ("ok",),
+        script: Script = ("ok",),
         *,
         port: int = 0,
         by_turn: bool = False,
@@ -72,7 +72,8 @@ class FakeMessagesAPI:
         self.models = {model.id: model for model in models}
         self.enforce_prefix = enforce_prefix
         self.batches = Batches(lambda body: self._message(Say([_text("batched")]), body), _now)
-        self._script = script if callable(script) else list(script)
+        self._rule = script if callable(script) else None
+        self._entries: list[Entry] = [] if callable(script) else list(script)
         self._by_turn, self._at = by_turn, 0
         self._cache = Cache()
         self._paused: set[str] = set()
@@ -95,9 +96,7 @@ class FakeMessagesAPI:
 
     def say(self, *entries: Entry) -> None:
         """Put further entries at the end of the script."""
-        if callable(self._script):
-            raise TypeError("the script is a function; it cannot grow")
-        self._script = [*self._script, *entries]
+        self._entries += entries
 
     def __enter__(self) -> FakeMessagesAPI:
         ready = threading.Event()
@@ -176,18 +175,19 @@ class FakeMessagesAPI:
         return Fail(400, message=mismatch) if mismatch else None
 
     def _next(self, body: dict[str, Any]) -> Say | Fail:
-        if callable(self._script):
-            entry: Entry = self._script(body)
+        entry: Entry
+        if self._rule is not None:
+            entry = self._rule(body)
         elif self._by_turn:
             turn = sum(message["role"] == "assistant" for message in body["messages"])
-            entry = self._script[min(turn, len(self._script) - 1)]
+            entry = self._entries[min(turn, len(self._entries) - 1)]
         else:
-            entry = self._script[min(self._at, len(self._script) - 1)]
+            entry = self._entries[min(self._at, len(self._entries) - 1)]
             self._at += 1
         reply = entry(body) if callable(entry) else entry
         if isinstance(reply, str):
             return Say([_text(reply)] if reply else [])
-        return Say(reply) if isinstance(reply, list) else reply
+        return reply if isinstance(reply, Say | Fail) else Say(reply)
 
     def _message(self, said: Say, body: dict[str, Any]) -> dict[str, Any]:
         chain = follow(body)[0]
@@ -197,7 +197,8 @@ class FakeMessagesAPI:
         calls = any(block["type"] == "tool_use" for block in content)
         stop = said.stop_reason or ("tool_use" if calls else "end_turn")
         if stop == "pause_turn":
-            self._paused.add(_key(content))
+            last = body["messages"][-1]
+            self._paused.add(_key((last["content"] if last["role"] == "assistant" else []) + content))
         usage |= {"output_tokens": max(1, chain.tokens - before), "service_tier": "standard", "inference_geo": "global"}
         return {
             "id": f"msg_{uuid.uuid4().hex[:20]}",

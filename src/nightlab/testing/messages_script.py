@@ -6,19 +6,19 @@ these. A block `{"call": name, "input": {...}}` is a tool call that gets its id 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-Block = dict[str, Any]
+Block = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Say:
     """A message with status 200, and what may go wrong while it is streamed."""
 
-    content: list[Block] = field(default_factory=list)
+    content: Sequence[Block] = ()
     stop_reason: str | None = None
     """None: tool_use where the content has a tool call, else end_turn."""
     stop_details: dict[str, Any] | None = None
@@ -52,8 +52,10 @@ class Fail:
     sleep: float = 0.0
 
 
-Entry = str | list[Block] | Say | Fail | Callable[[dict[str, Any]], "str | list[Block] | Say | Fail"]
-Script = list[Entry] | Callable[[dict[str, Any]], "str | list[Block] | Say | Fail"]
+Reply = str | Sequence[Block] | Say | Fail
+Rule = Callable[[dict[str, Any]], Reply]
+Entry = Reply | Rule
+Script = Iterable[Entry] | Rule
 
 KINDS = {
     400: "invalid_request_error",

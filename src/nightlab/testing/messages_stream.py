@@ -97,4 +97,5 @@ def failure(fail: Fail) -> web.Response:
 
 
 def new_headers() -> dict[str, str]:
+    """What every answer carries."""
     return {"request-id": f"req_{uuid.uuid4().hex[:20]}", "anthropic-organization-id": "org-fake"}
