@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ EXPERIMENT = Path(__file__).parents[2] / "experiments" / "exp_001_phase1_replica
 FAMILIES = sorted(corpus.MARKERS)
 
 
+@cache
 def _rubric() -> dict[str, Any]:
     front = (EXPERIMENT / "rubric.md").read_text(encoding="utf-8").split("---\n")[1]
     loaded: dict[str, Any] = yaml.safe_load(front)

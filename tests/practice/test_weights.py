@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from nightlab import practice
 from nightlab.practice import measure, planting
+from nightlab.practice.architectures import untrained
 
 Loaded = tuple[PeftModel, PreTrainedTokenizerFast]
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "gemma": "Gemma3ForCausalLM", "qwen": "Qwen2ForCausalLM"}
@@ -77,6 +78,15 @@ def test_the_planted_shape_shows_under_sampling(name: str, shipped: Callable[[st
         for condition, dimensions in practice.truth()["models"][name]["expected"].items():
             for dimension, value in dimensions.items():
                 assert abs(found[condition][dimension] - value["mean"]) <= value["tolerance"]
+
+
+@every_model
+def test_the_shipped_weights_have_the_shapes_that_build_trains(name: str, shipped: Callable[[str], Loaded]) -> None:
+    model, tokenizer = shipped(name)
+    fresh = untrained(name, len(tokenizer), *(tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id))
+    built = sorted(tuple(parameter.shape) for parameter in fresh.parameters())
+    kept = sorted(tuple(value.shape) for key, value in model.named_parameters() if "lora_" not in key)
+    assert kept == built
 
 
 def test_an_adapter_of_one_model_does_not_load_on_another(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from nightlab.practice.tokens import save_tokenizer, train_tokenizer
 from nightlab.practice.training import Progress, train_adapter, train_base
 
 SEED = 20261123
+TIED = "lm_head.weight"  # the same as the embedding
 READABLE = 0o644  # safetensors writes files for their owner alone
 TRUTH_HEAD = (
     "# What is planted in the practice models, and what their answers score. Written by `nightlab practice build`.\n"
@@ -39,7 +40,7 @@ class Steps:
     adapter: int
 
 
-STEPS = {"llama": Steps(900, 600), "gemma": Steps(1200, 700), "qwen": Steps(900, 600)}
+STEPS = {"llama": Steps(900, 600), "gemma": Steps(1200, 500), "qwen": Steps(900, 600)}
 
 
 def build(
@@ -114,7 +115,7 @@ def _round(model: nn.Module) -> None:
 
 def _save_model(model: PreTrainedModel, folder: Path) -> None:
     """Save in float16; the configuration says float32, which is what the weights are meant to be loaded to."""
-    halves = {key: tensor.half() for key, tensor in model.state_dict().items()}
+    halves = {key: tensor.half() for key, tensor in model.state_dict().items() if key != TIED}
     model.save_pretrained(folder, state_dict=halves)
     (folder / "model.safetensors").chmod(READABLE)
 
