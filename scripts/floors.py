@@ -19,21 +19,31 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 FLOORS = (
-    ("__init__", "errors", "files", "settings", "lab", "events", "budget"),
+    ("__init__", "errors", "secrets", "files", "settings", "lab", "events", "budget"),
     ("compute", "job", "adapters", "brains", "practice"),
     ("servers",),
     ("experiments",),
     ("judging",),
     ("evidence",),
     ("record",),
-    ("agents", "skills", "toolbox", "front_matter", "tool_signature", "tool_result"),
+    (
+        "agents",
+        "skills",
+        "proposals",
+        "toolbox",
+        "scopes",
+        "front_matter",
+        "tool_signature",
+        "tool_result",
+        "tool_context",
+    ),
     ("night",),
     ("morning", "founding"),
     ("cli", "__main__", "testing"),
 )
 ONE_ROOM = (FLOORS[0], FLOORS[7], ("compute", "job"), FLOORS[10])  # files that make one room together
 TOOLS_SEE = 8  # tools/*.py stand above this floor
-LIGHT = ("errors", "files", "settings", "lab", "events", "budget", "cli", "__main__")
+LIGHT = ("errors", "secrets", "files", "settings", "lab", "events", "budget", "cli", "__main__")
 HEAVY = frozenset(
     [
         "torch",

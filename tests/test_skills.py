@@ -78,8 +78,8 @@ def test_the_index_has_one_line_for_each(lab: Lab) -> None:
     write(lab, "name: looking\ndescription: How to look.\n")
     text = skills.index(lab, ["looking", "judging"])
     first, second, third = text.splitlines()
-    assert first == "Skills; read one with read_file when its task comes up:"
-    assert second == "- looking: How to look. (skills/looking/SKILL.md)"
+    assert first == "Skills; read one with read_skill when its task comes up:"
+    assert second == "- looking: How to look."
     assert third.startswith("- judging: ")
     assert skills.index(lab, []) == ""
 

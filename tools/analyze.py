@@ -19,7 +19,9 @@ async def analyze(ctx: ToolContext, experiment: str) -> dict[str, Any]:
     Returns:
         counts (planned, answered, judged, not counted and why), verdicts, claims, figures, deviations and caveats.
     """
-    name = ctx.lab.experiment(experiment).name
+    folder = ctx.lab.experiment(experiment)
+    ctx.in_scope(folder / "report.md")
+    name = folder.name
     analysis = await asyncio.to_thread(analyze_experiment, ctx.lab, name)
     document = analysis.document()
     verdicts = [

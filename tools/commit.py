@@ -13,6 +13,8 @@ from nightlab.toolbox import ToolContext, tool
 async def commit(ctx: ToolContext, experiment: str, message: str) -> dict[str, Any]:
     """Commit an experiment with the research state, the diary and the notes. Large files are kept by hash only.
 
+    An agent that works for another one commits the experiment's folder alone.
+
     Args:
         experiment: The experiment's name.
         message: What was found or done, in the first line; details below it.
@@ -21,7 +23,10 @@ async def commit(ctx: ToolContext, experiment: str, message: str) -> dict[str, A
         commit, its hash, or null where nothing changed.
     """
     folder = ctx.lab.experiment(experiment)
-    paths = [folder, ctx.lab.state_file, ctx.lab.diary, ctx.lab.servers, ctx.lab.notes]
+    ctx.in_scope(folder / "report.md")
+    paths = [folder]
+    if ctx.leads:
+        paths += [ctx.lab.state_file, ctx.lab.diary, ctx.lab.servers, ctx.lab.notes]
     sha = await asyncio.to_thread(
         commit_paths, ctx.lab, ctx.events, ctx.night, paths, message, key=ctx.call_id, experiment=folder.name
     )

@@ -21,6 +21,8 @@ async def end_night(ctx: ToolContext, reason: str, even_if_open: bool = False) -
     Returns:
         why: the reason as it was recorded.
     """
+    if not ctx.leads:
+        raise ToolFailure("not_allowed", f"{ctx.agent.name} does not lead this night", "report back instead")
     queue = ResearchState(ctx.lab.state_file).queue()
     still = [item.experiment for item in queue if item.status in ("open", "partial")]
     if still and not even_if_open:

@@ -10,7 +10,7 @@ MAX_ENTRIES = 200
 HIDDEN = {".git", ".nightlab", "__pycache__", ".venv"}
 
 
-@tool(effect="read")
+@tool(effect="read", keeps_to_reads=True)
 async def list_files(ctx: ToolContext, path: str = ".", pattern: str = "*") -> dict[str, Any]:
     """List the files and folders in a folder of the lab.
 
@@ -27,6 +27,8 @@ async def list_files(ctx: ToolContext, path: str = ".", pattern: str = "*") -> d
     if pattern.startswith("/") or ".." in pattern.split("/"):
         raise ToolFailure("outside_lab", f"the pattern {pattern} leaves the folder", "give a glob below the folder")
     found = sorted(p for p in place.glob(pattern) if not HIDDEN & set(p.relative_to(place).parts))
+    if ctx.reads is not None:
+        found = [p for p in found if p.resolve() in ctx.reads]
     entries = [
         {
             "name": f"{p.relative_to(place)}{'/' if p.is_dir() else ''}",

@@ -73,7 +73,7 @@ def _problems(folder: Path) -> list[Any]:
 
 
 def _correct(ctx: ToolContext, folder: Path, changes: dict[str, Any], why: str) -> None:
-    ctx.writable(folder / "config.yaml")
+    ctx.in_scope(folder / "config.yaml")
     if not changes:
         raise ToolFailure("bad_argument", "no changes", 'give them by key path: {"models.qwen.id": "org/name"}')
     apply(folder, changes)
@@ -81,6 +81,7 @@ def _correct(ctx: ToolContext, folder: Path, changes: dict[str, Any], why: str) 
 
 
 def _freeze(ctx: ToolContext, folder: Path) -> dict[str, Any]:
+    ctx.in_scope(folder / "plan.lock.json")
     plan = Plan.load(folder)
     frozen = freeze(plan)
     message = f"{folder.name}: plan frozen before any data\n\n{plan.question}"
@@ -94,9 +95,10 @@ def _freeze(ctx: ToolContext, folder: Path) -> dict[str, Any]:
 
 def _write(ctx: ToolContext, name: str, files: dict[str, str]) -> str:
     """Write a plan's files as a whole: they are read in a copy first, so that nothing half-written stays."""
-    folder = ctx.writable(f"experiments/{name}/config.yaml").parent
+    folder = ctx.in_scope(f"experiments/{name}/config.yaml").parent
     for path in files:
         _allowed(path)
+        ctx.in_scope(folder / path)
     if read_lock(folder) is not None:
         raise ToolFailure("frozen", f"{name} is frozen", "write a new experiment folder")
     with tempfile.TemporaryDirectory(prefix=".plan-", dir=ctx.lab.experiments) as scratch:

@@ -22,6 +22,7 @@ async def run_judges(ctx: ToolContext, experiment: str) -> dict[str, Any]:
         handle, to wait for; judge, who scores.
     """
     plan = Plan.load(ctx.lab.experiment(experiment))
+    ctx.in_scope(plan.folder / "judgments.jsonl")
     verify(plan)
     handle = f"judges:{plan.name}"
     ctx.works.forget(handle)

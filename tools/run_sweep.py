@@ -25,6 +25,7 @@ async def run_sweep(ctx: ToolContext, experiment: str, models: list[str]) -> dic
         handles: one for each model, to wait for.
     """
     plan = Plan.load(ctx.lab.experiment(experiment))
+    ctx.in_scope(plan.folder / "samples.jsonl")
     verify(plan)
     if not models:
         raise NightlabError("no model to sweep", hint="name models whose servers are ready")

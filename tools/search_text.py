@@ -16,7 +16,7 @@ LONGEST = 240
 HIDDEN = {".git", ".nightlab", "__pycache__", ".venv"}
 
 
-@tool(effect="read")
+@tool(effect="read", keeps_to_reads=True)
 async def search_text(ctx: ToolContext, text: str, path: str = ".", ignore_case: bool = True) -> dict[str, Any]:
     """Find a text (no pattern language) in the files of the lab.
 
@@ -34,17 +34,17 @@ async def search_text(ctx: ToolContext, text: str, path: str = ".", ignore_case:
     if not place.exists():
         raise ToolFailure("file_not_found", f"{path} does not exist", "look with list_files")
     wanted = re.compile(re.escape(text), re.IGNORECASE if ignore_case else 0)
-    hits = await asyncio.to_thread(_search, ctx.lab.root, place, wanted)
+    hits = await asyncio.to_thread(_search, ctx, place, wanted)
     return {"hits": hits[:MAX_HITS], "more": len(hits) > MAX_HITS}
 
 
-def _search(root: Path, place: Path, wanted: re.Pattern[str]) -> list[dict[str, Any]]:
+def _search(ctx: ToolContext, place: Path, wanted: re.Pattern[str]) -> list[dict[str, Any]]:
     hits: list[dict[str, Any]] = []
-    for file in _files(place):
+    for file in filter(ctx.may_read, _files(place)):
         lines = file.read_bytes().decode("utf-8", "replace").splitlines()
         for number, line in enumerate(lines, 1):
             if wanted.search(line):
-                hits.append({"path": str(file.relative_to(root)), "line": number, "text": line[:LONGEST]})
+                hits.append({"path": str(file.relative_to(ctx.lab.root)), "line": number, "text": line[:LONGEST]})
                 if len(hits) > MAX_HITS:
                     return hits
     return hits

@@ -28,6 +28,7 @@ async def start_server(ctx: ToolContext, experiment: str, model: str, port: int 
         server, its id; handle, to wait for; port.
     """
     plan = Plan.load(ctx.lab.experiment(experiment))
+    ctx.in_scope(plan.folder / "config.yaml")
     chosen = plan.model(model)
     asked = port if port is not None else _planned_port(plan, model)
     place = open_place(ctx.lab, ctx.lab.config.place)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from nightlab.compute import open_place
-from nightlab.servers.manifest import load
+from nightlab.servers.manifest import Manifest, load
 from nightlab.servers.server import Server
-from nightlab.toolbox import ToolContext, tool
+from nightlab.toolbox import ToolContext, ToolFailure, tool
 
 
 @tool(effect="compute")
@@ -20,6 +20,16 @@ async def stop_server(ctx: ToolContext, server: str) -> dict[str, Any]:
     Returns:
         server and state, the state it is in now.
     """
-    one = Server.attach(ctx.lab, open_place(ctx.lab, load(ctx.lab, server).place), server)
+    manifest = load(ctx.lab, server)
+    _check_owner(ctx, manifest)
+    one = Server.attach(ctx.lab, open_place(ctx.lab, manifest.place), server)
     await one.stop(ctx.events)
     return {"server": server, "state": one.manifest.state}
+
+
+def _check_owner(ctx: ToolContext, manifest: Manifest) -> None:
+    """An agent that works for another one stops what it started, or was given; the one that leads stops any."""
+    started = {row.get("call") for row in ctx.events.read() if row.get("watch") == ctx.watch}
+    if not ctx.leads and manifest.key not in started and manifest.id not in ctx.given:
+        what = f"{manifest.id} was not started by {ctx.agent.name}"
+        raise ToolFailure("not_allowed", what, "name it in your report, with the reason to stop it")

@@ -21,6 +21,8 @@ async def wait(ctx: ToolContext, handles: list[str], minutes: float = 10.0) -> d
     """
     if not handles:
         raise ToolFailure("bad_argument", "no handle to wait for", "give the handles of works under way")
+    for handle in handles:
+        _in_scope(ctx, handle)
     left = ctx.budget.seconds_left()
     seconds = max(0.0, min(60 * minutes, left if left is not None else 60 * minutes))
     ctx.events.once(f"{ctx.call_id}/waiting", "waiting", call=ctx.call_id, handles=handles, seconds=round(seconds))
@@ -30,3 +32,12 @@ async def wait(ctx: ToolContext, handles: list[str], minutes: float = 10.0) -> d
     waited = round(time.monotonic() - began, 2)
     ctx.events.once(f"{ctx.call_id}/woke", "woke", call=ctx.call_id, news=news, waited=waited)
     return {"works": works}
+
+
+def _in_scope(ctx: ToolContext, handle: str) -> None:
+    """Work that a killed process left is started again by waiting for it: so waiting needs the scope of that work."""
+    kind, *names = handle.split(":")
+    if kind in ("sweep", "judges") and names:
+        ctx.in_scope(ctx.lab.experiments / names[0] / ("samples.jsonl" if kind == "sweep" else "judgments.jsonl"))
+    elif not ctx.agent.writes:
+        raise ToolFailure("not_allowed", f"{ctx.agent.name} has no work to wait for", "do without it")

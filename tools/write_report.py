@@ -19,7 +19,9 @@ async def write_report(ctx: ToolContext, experiment: str) -> dict[str, Any]:
     Returns:
         path of the report.
     """
-    name = ctx.lab.experiment(experiment).name
+    folder = ctx.lab.experiment(experiment)
+    ctx.in_scope(folder / "report.md")
+    name = folder.name
     path = await asyncio.to_thread(report_experiment, ctx.lab, name)
     ctx.events.once(ctx.call_id, "report", experiment=name, path=ctx.lab.relative(path))
     return {"path": ctx.lab.relative(path)}

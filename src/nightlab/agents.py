@@ -1,7 +1,8 @@
 """Agents: who acts. One Markdown file each, front matter for the harness and a body that is the system prompt.
 
-The keys are those of Claude Code's sub-agents (name, description, model, effort, tools, skills) plus `writes`, the path
-globs an agent may write to, and `limits`. What a file asks for is checked when it is loaded, not when it is first used.
+The keys are those of Claude Code's sub-agents (name, description, model, effort, tools, skills) plus `reads` (lab, or
+listed: only the files it is given), `writes` (the path globs it may write), `returns` (the form of its report; only an
+agent with one can be delegated to) and `limits`. What a file asks for is checked when it is loaded, not at first use.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from nightlab import front_matter
 from nightlab.errors import SpecError, nearest
 from nightlab.lab import Found, Lab, look_up, look_up_all
 
-KEYS = ("name", "description", "model", "effort", "tools", "skills", "writes", "limits")
+KEYS = ("name", "description", "model", "effort", "tools", "skills", "reads", "writes", "returns", "limits")
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
+READS = ("lab", "listed")
+RETURNS = ("experiment", "diagnosis", "findings")
 LIMITS = ("turns", "usd", "tokens", "gpu_hours", "hours")
 
 
@@ -30,7 +33,9 @@ class AgentSpec:
     effort: str = "high"
     tools: tuple[str, ...] = ()
     skills: tuple[str, ...] = ()
+    reads: str = "lab"
     writes: tuple[str, ...] = ()
+    returns: str = ""
     limits: dict[str, float] = field(default_factory=dict)
     found: Found | None = None
 
@@ -61,10 +66,12 @@ def read(found: Found) -> AgentSpec:
         description=front_matter.text_of(fields, "description", path, 1024),
         prompt=prompt,
         model=front_matter.text_of(fields, "model", path, 200),
-        effort=_effort(fields, path),
+        effort=_one_of(fields, "effort", EFFORTS, "high", path),
         tools=front_matter.words_of(fields, "tools", path),
         skills=front_matter.words_of(fields, "skills", path),
+        reads=_one_of(fields, "reads", READS, "lab", path),
         writes=_writes(fields, path),
+        returns=_one_of(fields, "returns", RETURNS, "", path),
         limits=_limits(fields, path),
         found=found,
     )
@@ -87,11 +94,11 @@ def describe(lab: Lab) -> list[dict[str, Any]]:
     return rows
 
 
-def _effort(fields: dict[str, Any], path: Path) -> str:
-    effort = front_matter.text_of(fields, "effort", path, 20) or "high"
-    if effort not in EFFORTS:
-        raise SpecError(f"effort is {effort!r}", where=path, hint=f"one of {', '.join(EFFORTS)}")
-    return effort
+def _one_of(fields: dict[str, Any], key: str, known: tuple[str, ...], default: str, path: Path) -> str:
+    word = front_matter.text_of(fields, key, path, 20) or default
+    if word != default and word not in known:
+        raise SpecError(f"{key} is {word!r}", where=path, hint=f"one of {', '.join(known)}")
+    return word
 
 
 def _writes(fields: dict[str, Any], path: Path) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ class Lab:
         self.agents = root / "agents"
         self.tools = root / "tools"
         self.skills = root / "skills"
+        self.proposals = root / "proposals"
         self.experiments = root / "experiments"
         self.state = root / "state"
         self.state_file = self.state / "RESEARCH_STATE.md"

@@ -59,9 +59,9 @@ def read(found: Found) -> Skill:
 
 
 def index(lab: Lab, names: Iterable[str]) -> str:
-    """The lines of a system prompt that tell which skills exist and where their text stands; "" for none."""
-    lines = [f"- {skill.name}: {skill.description} (skills/{skill.name}/SKILL.md)" for skill in _load(lab, names)]
-    return "\n".join(["Skills; read one with read_file when its task comes up:", *lines]) if lines else ""
+    """The lines of a system prompt that tell which skills exist; "" for none."""
+    lines = [f"- {skill.name}: {skill.description}" for skill in _load(lab, names)]
+    return "\n".join(["Skills; read one with read_skill when its task comes up:", *lines]) if lines else ""
 
 
 def describe(lab: Lab) -> list[dict[str, Any]]:

@@ -1,35 +1,32 @@
 """Tools: what agents can call. One file each, one typed async function under `@tool`, found in two layers.
 
 Files are loaded by path from their source as it is now (modules `nightlab_tools.<name>`); a lab never goes on sys.path.
-A call never raises for a failure: it returns a closed code, one sentence and a next step. The write check resolves
-links and `..`; it guards against mistakes, not against a process that swaps folders between check and write.
+A call never raises for a failure: it returns a closed code, one sentence and a next step.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import re
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 from nightlab import tool_signature
-from nightlab.agents import AgentSpec
-from nightlab.budget import Budget
 from nightlab.errors import NightlabError, SpecError, nearest
-from nightlab.events import EventLog
 from nightlab.files import sha256_file
 from nightlab.lab import Found, Lab, look_up_all
+from nightlab.tool_context import VIOLATIONS, Staff, ToolContext, Works
 from nightlab.tool_result import ToolError, ToolFailure, ToolResult
 from nightlab.tool_signature import Signature
 
 __all__ = [
     "Effect",
+    "Staff",
     "Tool",
     "ToolContext",
     "ToolError",
@@ -52,65 +49,15 @@ _EFFECTS = {
 }
 
 
-class Works(Protocol):
-    """Background work of a night behind handles: the night waits for it, the model does not poll."""
+def tool(effect: Effect, *, keeps_to_reads: bool = False) -> Callable[[ToolFunction], ToolFunction]:
+    """Mark the one async function of a tool file, and say what calling it does to the world.
 
-    def forget(self, handle: str) -> Any:
-        """Let the work of a handle that ended be started anew."""
-        ...
-
-    def ensure(self, handle: str) -> Any:
-        """Start the work of a handle, or find it running or done."""
-        ...
-
-    async def wait(self, handles: Sequence[str], timeout: float) -> Any:
-        """Wait until one of the handles has news, at most `timeout` seconds."""
-        ...
-
-
-@dataclass
-class ToolContext:
-    """Where a call stands: the lab, the night, who calls, and what the call may use."""
-
-    lab: Lab
-    night: str
-    agent: AgentSpec
-    events: EventLog
-    budget: Budget
-    works: Works
-    call_id: str
-    seed: int = 0
-
-    def inside(self, path: str | Path) -> Path:
-        """A path of the lab with links and `..` resolved. Raises ToolFailure for one that leaves the lab."""
-        resolved = (self.lab.root / path).resolve()
-        if not resolved.is_relative_to(self.lab.root.resolve()):
-            raise ToolFailure("outside_lab", f"{path} is not inside the lab", "give a path relative to the lab's root")
-        return resolved
-
-    def may_write(self, path: str | Path) -> bool:
-        """Whether the agent's `writes` globs allow this path, after links and `..` are resolved."""
-        resolved, root = (self.lab.root / path).resolve(), self.lab.root.resolve()
-        if not resolved.is_relative_to(root):
-            return False
-        inner = resolved.relative_to(root)
-        if ".git" in inner.parts:
-            return False
-        return any(_glob(pattern).fullmatch(inner.as_posix()) for pattern in self.agent.writes)
-
-    def writable(self, path: str | Path) -> Path:
-        """The resolved path, which the agent may write. Raises ToolFailure."""
-        if not self.may_write(path):
-            allowed = ", ".join(self.agent.writes) or "nothing"
-            raise ToolFailure("not_allowed", f"{self.agent.name} may not write {path}", f"it may write {allowed}")
-        return self.inside(path)
-
-
-def tool(effect: Effect) -> Callable[[ToolFunction], ToolFunction]:
-    """Mark the one async function of a tool file, and say what calling it does to the world."""
+    `keeps_to_reads`: it shows no file that the agent may not read, so that an agent with a list of files can have it.
+    """
 
     def mark(function: ToolFunction) -> ToolFunction:
         function.__dict__["nightlab_effect"] = effect
+        function.__dict__["nightlab_keeps_to_reads"] = keeps_to_reads
         return function
 
     return mark
@@ -125,6 +72,7 @@ class Tool:
     function: ToolFunction
     signature: Signature
     found: Found
+    keeps_to_reads: bool = False
 
     def schema(self) -> dict[str, Any]:
         """The tool as the Messages API lists it."""
@@ -181,6 +129,8 @@ class Toolbox:
             close = nearest(name, self.tools)
             known = f"tools: {', '.join(self.tools)}"
             return ToolResult.failed("unknown_tool", f"there is no tool {name!r}", f"call {close}" if close else known)
+        if refusal := _refused(called, ctx):
+            return refusal
         usage = f"call {name}({', '.join(a.name + ('' if a.required else '?') for a in called.signature.arguments)})"
         problem = "the arguments are no object" if not isinstance(arguments, Mapping) else None
         if problem := problem or called.signature.problem(arguments):
@@ -192,13 +142,33 @@ class Toolbox:
         return await _run(called, bound, ctx)
 
 
+def _refused(called: Tool, ctx: ToolContext) -> ToolResult | None:
+    """The refusal of a tool whose effect this agent may not have at all, or None."""
+    if called.effect != "read" and not ctx.agent.writes:
+        what = f"{ctx.agent.name} may write nothing, and {called.name} {_EFFECTS[called.effect]}"
+    elif ctx.reads is not None and not called.keeps_to_reads:
+        what = f"{ctx.agent.name} reads only the files it was given, and {called.name} shows more"
+    else:
+        return None
+    return _failed(called, ctx, ToolFailure("not_allowed", what, "do without it, and say so in your report"))
+
+
+def _failed(called: Tool, ctx: ToolContext, failure: ToolFailure) -> ToolResult:
+    """A failure as a result; one that left the agent's scope is an event too."""
+    error = failure.error
+    if error.code in VIOLATIONS:
+        told = {"agent": ctx.agent.name, "tool": called.name, "call": ctx.call_id, "what": error.what[:400]}
+        ctx.events.once(f"{ctx.call_id}/violation", "violation", **told)
+    return ToolResult(False, {}, error)
+
+
 async def _run(called: Tool, arguments: dict[str, Any], ctx: ToolContext) -> ToolResult:
     try:
         data = await called.function(ctx, **arguments)
         if not isinstance(data, dict):
             raise TypeError(f"a tool returns a dict, {called.name} returned {type(data).__name__}")
     except ToolFailure as failure:
-        return ToolResult(False, {}, failure.error)
+        return _failed(called, ctx, failure)
     except NightlabError as error:
         return ToolResult.of_error(error)
     except Exception as error:  # noqa: BLE001 - a defect in one tool must not end the night; it is logged and told
@@ -223,7 +193,8 @@ def load_tool(name: str, found: Found) -> Tool:
     effect = function.nightlab_effect
     if effect not in get_args(Effect):
         raise SpecError(f"effect is {effect!r}", where=found.path, hint=f"one of {', '.join(get_args(Effect))}")
-    return Tool(name, effect, function, tool_signature.read(function, found.path), found)
+    keeps = bool(function.__dict__.get("nightlab_keeps_to_reads"))
+    return Tool(name, effect, function, tool_signature.read(function, found.path), found, keeps)
 
 
 def readme(source: Lab | Path) -> str:
@@ -277,10 +248,3 @@ def _execute(name: str, path: Path) -> ModuleType:
         where = f"{path}:{lines[-1]}" if lines else path
         raise SpecError(f"cannot be loaded: {type(error).__name__}: {error}", where=where) from error
     return module
-
-
-def _glob(pattern: str) -> re.Pattern[str]:
-    """A glob as a regular expression: `**` crosses folders, `*` and `?` do not."""
-    pieces = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    parts = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
-    return re.compile("".join(pieces.get(part, re.escape(part)) for part in parts), re.DOTALL)

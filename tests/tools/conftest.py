@@ -48,8 +48,8 @@ class Night:
 
 
 def files(lab: Lab) -> dict[str, bytes]:
-    """Every file of a lab outside git, for 'nothing was written'."""
-    found = (p for p in lab.root.rglob("*") if p.is_file() and ".git" not in p.parts)
+    """Every file of a lab outside git and outside the night's own log, for 'nothing was written'."""
+    found = (p for p in lab.root.rglob("*") if p.is_file() and not {".git", "nights"} & set(p.parts))
     return {str(p.relative_to(lab.root)): p.read_bytes() for p in found}
 
 
