@@ -1,7 +1,7 @@
 """The append-only log of a night: everything that happened is a line, every view of a night is a fold over the lines.
 
 An event is `{"v": 1, "t": time, "kind": ..., **fields}`. A fallback, skip, truncation, retry exhaustion or imputation
-is a `degradation` event and must stand in the report.
+is a `degradation` event and must stand in the report. Secrets are taken out before a line is written.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nightlab.files import JsonLines, now
+from nightlab.secrets import Redactor
 
 VERSION = 1
 
@@ -21,6 +22,11 @@ KINDS: dict[str, str] = {
     "turn": "the brain answered: tool calls, tokens, cost",
     "tool_started": "a tool was called",
     "tool_finished": "a tool returned; ok or its error code",
+    "delegation_started": "an agent was asked to do something for another one: its brief, inputs and write scope",
+    "delegation_ended": "it reported back, or why it did not",
+    "proposal": "an agent proposed a skill or a tool, for a person to accept",
+    "command_started": "a sandboxed command was started: its text, level and write scope",
+    "command_finished": "a sandboxed command ended: status, what ended it, seconds",
     "waiting": "the night waits for the named work",
     "woke": "the wait ended, and why",
     "server_starting": "a model server is being started",
@@ -63,12 +69,13 @@ class EventLog:
         self._lines = JsonLines(self.path)
         self._subscribers: list[Callable[[dict[str, Any]], None]] = []
         self._keys: set[str] | None = None
+        self._redactor = Redactor()
 
     def emit(self, kind: str, **fields: object) -> dict[str, Any]:
         """Append one event and tell the subscribers; the event is durable when this returns."""
         if kind not in KINDS:
             raise ValueError(f"unknown event kind {kind!r}")
-        row: dict[str, Any] = {"v": VERSION, "t": now(), "kind": kind, **fields}
+        row: dict[str, Any] = {"v": VERSION, "t": now(), "kind": kind, **self._redactor.data(fields)}
         self._lines.append(row)
         if self._keys is not None and "key" in row:
             self._keys.add(str(row["key"]))
@@ -78,12 +85,16 @@ class EventLog:
 
     def once(self, key: str, kind: str, **fields: object) -> bool:
         """Append an event unless one with this key is there already; True where it was appended."""
-        if self._keys is None:
-            self._keys = {str(row["key"]) for row in self.read() if "key" in row}
-        if key in self._keys:
+        if self.has(key):
             return False
         self.emit(kind, key=key, **fields)
         return True
+
+    def has(self, key: str) -> bool:
+        """Whether an event with this key is there."""
+        if self._keys is None:
+            self._keys = {str(row["key"]) for row in self.read() if "key" in row}
+        return key in self._keys
 
     def subscribe(self, callback: Callable[[dict[str, Any]], None]) -> None:
         """Call `callback` with every further event of this process."""

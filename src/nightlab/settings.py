@@ -51,6 +51,11 @@ KEYS: dict[str, Key] = {
     "turns": Key(500, "turns that a night may take", least=1),
     "bootstrap": Key(2000, "resamples behind every confidence interval", least=100),
     "commit_limit_mb": Key(5.0, "larger files are committed by size and hash only", least=0.001),
+    "containment": Key(
+        "any",
+        "the least sandbox for agents' commands; without it they are refused",
+        ("any", "landlock", "bwrap", "none"),
+    ),
     "author_name": Key("nightlab", "the author of a night's commits"),
     "author_email": Key("nightlab@localhost", "the author's address of a night's commits"),
 }
@@ -86,6 +91,7 @@ class Config:
     turns: int
     bootstrap: int
     commit_limit_mb: float
+    containment: str
     author_name: str
     author_email: str
 

@@ -1,4 +1,7 @@
-"""What every tool call of a night returned, by its id: a call that is repeated after a crash finds its own result."""
+"""What every tool call of a night returned, by its id: a call that is repeated after a crash finds its own result.
+
+Secrets are taken out here, before a result enters a transcript: what a conversation holds is never edited afterwards.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nightlab.files import JsonLines, now
+from nightlab.secrets import Redactor
 
 
 class Journal:
@@ -13,6 +17,7 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self._lines = JsonLines(folder / "calls.jsonl")
+        self._redactor = Redactor()
         self._results: dict[str, dict[str, Any]] = {row["id"]: row["result"] for row in self._lines.read()}
 
     def result(self, call_id: str) -> dict[str, Any] | None:
@@ -20,10 +25,11 @@ class Journal:
         return self._results.get(call_id)
 
     def record(self, call_id: str, tool: str, result: dict[str, Any]) -> None:
-        """Keep a call's result; the first one stands."""
+        """Keep a call's result without the secrets in it; the first one stands."""
         if call_id not in self._results:
-            self._lines.append({"id": call_id, "t": now(), "tool": tool, "result": result})
-            self._results[call_id] = result
+            kept = self._redactor.data(result)
+            self._lines.append({"id": call_id, "t": now(), "tool": tool, "result": kept})
+            self._results[call_id] = kept
 
     def close(self) -> None:
         """Close the file."""

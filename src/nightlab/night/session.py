@@ -16,8 +16,9 @@ from nightlab.night import situation
 from nightlab.night.journal import Journal
 from nightlab.night.watch import Watch, last_text
 from nightlab.night.works import NightWorks
+from nightlab.secrets import Redactor
 from nightlab.skills import index
-from nightlab.toolbox import Toolbox, ToolContext
+from nightlab.toolbox import Staff, Toolbox, ToolContext
 
 MAX_WATCH_BYTES = 600_000  # about 150,000 tokens: then the watch hands over
 
@@ -40,6 +41,8 @@ class NightSession:
     handover: str | None = None
     why: str | None = None
     """Why the night is being closed, once its agent or its wrap-up said so."""
+    staff: Staff | None = None
+    """The agents that this one can delegate to."""
 
     def __post_init__(self) -> None:
         said = self.events.last("wrap_up")
@@ -56,12 +59,17 @@ class NightSession:
             return
         skills = index(self.lab, self.agent.skills)
         text = f"{self.agent.prompt}\n\n{skills}" if skills else self.agent.prompt
-        self.watch.open(self.agent.name, self.brain.name, [{"type": "text", "text": text}], self.toolbox.schemas())
+        self.watch.open(self.agent.name, self.brain.name, [{"type": "text", "text": text}], self.schemas())
         self.events.emit("watch_started", watch=self.watch.name, agent=self.agent.name, brain=self.brain.name)
 
+    def schemas(self) -> list[dict[str, Any]]:
+        """The tools as the brain is told of them; constant for the watch."""
+        return self.toolbox.schemas()
+
     def situation(self) -> str:
-        """The text that opens a watch."""
-        return situation.render(situation.situation(self.lab, self.night, self.budget, self.handover))
+        """The text that opens a watch, without secrets."""
+        facts = situation.situation(self.lab, self.night, self.budget, self.handover)
+        return situation.render(Redactor().data(facts))
 
     def must_end(self) -> str | None:
         """Why no further turn may be taken: a limit, a stop from outside, or the agent's own end; else None."""
@@ -111,7 +119,8 @@ class NightSession:
         call_id, name = str(block["id"]), str(block["name"])
         if found := self.journal.result(call_id):
             return found
-        self.events.once(f"{call_id}/start", "tool_started", call=call_id, tool=name)
+        where = self.watch.name
+        self.events.once(f"{call_id}/start", "tool_started", call=call_id, tool=name, watch=where)
         result = await self.toolbox.call(name, block["input"], self._context(call_id))
         error = result.error
         self.journal.record(call_id, name, {"ok": result.ok, "content": result.to_json()})
@@ -122,7 +131,16 @@ class NightSession:
     def _context(self, call_id: str) -> ToolContext:
         seed = int(sha256_text(call_id)[:8], 16)
         return ToolContext(
-            self.lab, self.night, self.agent, self.events, self.budget, self.works, call_id=call_id, seed=seed
+            self.lab,
+            self.night,
+            self.agent,
+            self.events,
+            self.budget,
+            self.works,
+            call_id=call_id,
+            seed=seed,
+            watch=self.watch.name,
+            staff=self.staff,
         )
 
     def ended(self) -> str | None:
@@ -136,3 +154,9 @@ class NightSession:
             f"You called no tool. The night goes on (left: {left}). Take the next step of the queue, `wait` for work "
             "under way, or call `end_night` with the reason."
         )
+
+
+def toolbox_of(lab: Lab, agent: AgentSpec) -> Toolbox:
+    """The tools of an agent: those of its file, what reads its skills, and what hands in its report. Raises SpecError."""
+    own = ["read_skill"] * bool(agent.skills) + ["report_back"] * bool(agent.returns)
+    return Toolbox.load(lab, list(dict.fromkeys([*agent.tools, *own])))
