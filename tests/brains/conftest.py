@@ -67,11 +67,8 @@ async def claude(clock: Clock, heard: Heard) -> AsyncIterator[Open]:
     def opened(api: FakeMessagesAPI, model: str = "claude-opus-5-5", *, silence: float = 10.0, **given: Any) -> Claude:
         client = open_client(base_url=api.url, api_key="k", silence=silence)
         given = {"policy": clock.policy(), "max_tokens": 1000, **given}
-        told: dict[str, Any] = {
-            "on_retry": heard.retries.append,
-            "on_degradation": lambda *said: heard.degradations.append(said),
-        }
-        brains.append(Claude(model, client=client, **told, **given))
+        brain = Claude(model, client=client, on_retry=heard.retries.append, on_degradation=heard.degrade, **given)
+        brains.append(brain)
         return brain
 
     yield opened

@@ -23,6 +23,8 @@ from nightlab.brains.retries import PromptTooLong, Retry, RetryPolicy, persist
 from nightlab.budget import Amounts
 
 MAX_TOKENS = 32_000
+TOKENS_PER_BYTE = 1 / 3
+"""The first guess: English has about 4 bytes a token, JSON and code about 3; a request that shows more raises it."""
 MAX_PAUSES = 5
 MAX_WATCHES = 4
 SILENCE = 180.0
@@ -81,6 +83,7 @@ class Claude:
         self._on_retry, self._on_degradation = on_retry, on_degradation
         self._watches: dict[str, Conversation] = {}
         self._priceless: set[str] = set()
+        self._ratio = TOKENS_PER_BYTE
 
     async def close(self) -> None:
         """Close the connections."""
@@ -89,13 +92,13 @@ class Claude:
     def quote(self, request: TurnRequest) -> Amounts:
         """One attempt at its dearest: nothing read from a cache, `max_tokens` written.
 
-        The prompt is estimated as its JSON's bytes / 3, or by the densest ratio that this watch has shown.
+        The prompt is estimated as its JSON's bytes / 3, or by the densest ratio that a request of this brain has shown.
         """
         model = self._model(request)
         if not self.prices.knows(model) and model not in self._priceless:
             self._priceless.add(model)
             self._on_degradation(f"no price is known for {model}", "it counts as the dearest model of the price table")
-        constant, rest = self._conversation(request).tokens()
+        constant, rest = self._conversation(request).tokens(self._ratio)
         usd = self.prices.row(model, constant + rest).worst(constant, rest, self.max_tokens)
         return Amounts(usd=usd, tokens=constant + rest + self.max_tokens)
 
@@ -137,7 +140,7 @@ class Claude:
             )
             attempts += tries
             if not said:
-                conversation.learn(_prompt(reading.message["usage"]))
+                self._ratio = max(self._ratio, 1.05 * _prompt(reading.message["usage"]) / conversation.size)
             said = said + reading.message["content"]
             malformed += reading.malformed
             if reading.message.get("stop_reason") != "pause_turn":

@@ -11,8 +11,6 @@ from typing import Any
 
 from nightlab.brains.brain import Block, TurnRequest
 
-BYTES_PER_TOKEN = 3
-"""A floor: English has about 4 bytes a token, JSON and code about 3; an observed ratio below it replaces it."""
 HOUR = {"type": "ephemeral", "ttl": "1h"}
 
 
@@ -25,7 +23,6 @@ class Conversation:
         self.constant = _size([self.system, self.tools])
         self.messages: list[dict[str, Any]] = []
         self.bytes = 0
-        self.ratio = 1 / BYTES_PER_TOKEN
         self._key = (request.system, request.tools)
         self._taken: list[dict[str, Any]] = []
 
@@ -45,13 +42,14 @@ class Conversation:
                 self.messages.append(sent)
                 self.bytes += _size(sent)
 
-    def tokens(self) -> tuple[int, int]:
-        """The most tokens that the constant part and the messages can have: bytes by the ratio."""
-        return int(self.constant * self.ratio) + 1, int(self.bytes * self.ratio) + 1
+    @property
+    def size(self) -> int:
+        """Bytes of the whole as JSON."""
+        return self.constant + self.bytes
 
-    def learn(self, tokens: int) -> None:
-        """The true size of what was sent: where it is above the estimate, later estimates are raised."""
-        self.ratio = max(self.ratio, 1.05 * tokens / max(1, self.constant + self.bytes))
+    def tokens(self, ratio: float) -> tuple[int, int]:
+        """The most tokens that the constant part and the messages can have, at so many tokens a byte."""
+        return int(self.constant * ratio) + 1, int(self.bytes * ratio) + 1
 
 
 def sendable(message: dict[str, Any]) -> dict[str, Any] | None:

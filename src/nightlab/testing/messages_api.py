@@ -182,8 +182,8 @@ class FakeMessagesAPI:
             turn = sum(message["role"] == "assistant" for message in body["messages"])
             entry = self._entries[min(turn, len(self._entries) - 1)]
         else:
-            entry = self._entries[min(self._at, len(self._entries) - 1)]
-            self._at += 1
+            number = min(self._at, len(self._entries) - 1)
+            entry, self._at = self._entries[number], number + 1
         reply = entry(body) if callable(entry) else entry
         if isinstance(reply, str):
             return Say([_text(reply)] if reply else [])
