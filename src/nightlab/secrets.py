@@ -31,9 +31,10 @@ _VARIABLE = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$|^ANT
 _BODY = r"(?:[^-]|-(?!----))*(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----)?"  # what follows the first line of a key
 _CUT = re.compile("|".join(f"({s}{_BODY if 'PRIVATE' in s else ''})" for s in SHAPES.values()), re.ASCII)
 # One of these stands in every text that a shape fits: looking for them is far cheaper than for the shapes.
-_SIGNS = ("PRIVATE KEY", "sk-", "hf_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_", "glpat-", "AKIA", "ASIA", "AIza", "xox")
-    ["sk-", "hf_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_", "glpat-", "AKIA", "ASIA", "AIza", "xox"]
-) + ("PRIVATE KEY",)
+_SIGNS = (
+    "PRIVATE KEY",
+    "sk-", "hf_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_", "glpat-", "AKIA", "ASIA", "AIza", "xox"
+)  # fmt: skip
 _KINDS = tuple(SHAPES)
 
 Json = TypeVar("Json")
