@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from nightlab.compute import open_place
-from nightlab.servers.failures import Diagnosis, catalogue, diagnose_log, explain
-from nightlab.servers.manifest import Manifest, load
-from nightlab.servers.server import Server
+from nightlab.night.failure_packet import diagnosis
+from nightlab.servers.manifest import load
 from nightlab.toolbox import ToolContext, tool
 
 # What code can do about a failure by itself: the tool to call, and with what.
@@ -30,7 +28,7 @@ async def diagnose(ctx: ToolContext, server: str) -> dict[str, Any]:
         it is to mend (ours or a human's), and remedy: the tool call that follows it, or null.
     """
     manifest = load(ctx.lab, server)
-    found = _diagnosis(ctx, manifest)
+    found = diagnosis(ctx.lab, manifest)
     remedy = _REMEDIES.get(found.action) if found.whose == "ours" else None
     return {
         "server": server,
@@ -44,18 +42,3 @@ async def diagnose(ctx: ToolContext, server: str) -> dict[str, Any]:
         "whose": found.whose,
         "remedy": remedy,
     }
-
-
-def _diagnosis(ctx: ToolContext, manifest: Manifest) -> Diagnosis:
-    """The recorded class with the log's line, else what the log says, else whether the process is gone."""
-    log = ctx.lab.root / manifest.log if manifest.log else None
-    read = diagnose_log(log) if log else None
-    if manifest.failure in catalogue():
-        recorded = explain(manifest.failure, read.line if read and read.cls == manifest.failure else "")
-        return read if read and read.cls == manifest.failure else recorded
-    if read and read.cls is not None:
-        return read
-    place = open_place(ctx.lab, manifest.place)
-    if manifest.state in ("starting", "ready") and not Server(ctx.lab, place, manifest).alive():
-        return explain("server_lost")
-    return read or explain("no_answer")

@@ -94,7 +94,7 @@ class Budget:
 
         Raises BudgetExceeded where a limit would be crossed, the deadline is past, or the price is unknown (None).
         """
-        if key in self._entries:
+        if self.has(key):
             return Reservation(self, key)
         if usd is None:
             raise BudgetExceeded(
@@ -107,6 +107,10 @@ class Budget:
         self._check(key, amounts)
         self._write({"op": "reserve", "key": key, "who": who, **asdict(amounts)})
         return Reservation(self, key)
+
+    def has(self, key: str) -> bool:
+        """Whether something was reserved under this key."""
+        return key in self._entries
 
     def spent(self) -> Amounts:
         """What is spent so far, open reservations included."""
@@ -147,10 +151,11 @@ class Budget:
         self._lines.close()
 
     def _check(self, key: str, wanted: Amounts) -> None:
+        spent = self.spent()
         for name, limit in asdict(self.limits).items():
             if name == "deadline" or limit is None:
                 continue
-            total = getattr(self._spent, name) + getattr(wanted, name)
+            total = getattr(spent, name) + getattr(wanted, name)
             if total > limit * (1 + 1e-9):
                 raise BudgetExceeded(
                     f"{name}: {total:.6g} would be used of {limit:.6g}",
@@ -194,3 +199,53 @@ class Budget:
             for share in WARN_AT
             if limits[name] and spent[name] >= share * limits[name] - 1e-9
         }
+
+
+class Share(Budget):
+    """A part of a budget under one name: what it reserves comes from the whole, and stays within its own limits too.
+
+    It holds nothing itself: after a restart the whole's ledger says what the share has used.
+    """
+
+    def __init__(self, whole: Budget, who: str, limits: Limits) -> None:
+        self.whole = whole
+        self.who = who
+        self.limits = limits
+
+    def reserve(
+        self, key: str, *, usd: float | None = 0.0, tokens: int = 0, gpu_seconds: float = 0.0, who: str = ""
+    ) -> Reservation:
+        """Set an amount aside, within the share and within the whole. Raises BudgetExceeded."""
+        if not self.whole.has(key):
+            self.check_clock()
+            self._check(key, Amounts(usd or 0.0, tokens, gpu_seconds))
+        return self.whole.reserve(key, usd=usd, tokens=tokens, gpu_seconds=gpu_seconds, who=self.who)
+
+    def has(self, key: str) -> bool:
+        """Whether something was reserved under this key."""
+        return self.whole.has(key)
+
+    def spent(self) -> Amounts:
+        """What this share has spent so far, open reservations included."""
+        return self.whole.by_who().get(self.who, Amounts())
+
+    def left(self) -> dict[str, float | None]:
+        """What is left of each limit: the share's or the whole's, whichever is less."""
+        whole = self.whole.left()
+        return {name: _less(left, whole[name]) for name, left in super().left().items()}
+
+    def seconds_left(self) -> float | None:
+        """Seconds until the share's deadline or the whole's, whichever is first."""
+        return _less(super().seconds_left(), self.whole.seconds_left())
+
+    def by_who(self) -> dict[str, Amounts]:
+        """What this share used."""
+        return {self.who: self.spent()}
+
+    def close(self) -> None:
+        """Nothing: the ledger is the whole's."""
+
+
+def _less(one: float | None, other: float | None) -> float | None:
+    known = [value for value in (one, other) if value is not None]
+    return min(known) if known else None
