@@ -14,6 +14,7 @@ from nightlab.record.diary import Diary
 from nightlab.record.state import ResearchState
 
 MOST = 40  # lines of one section
+LONGEST_WORDS = 300  # characters of what a person said
 Row = dict[str, Any]
 
 
@@ -72,8 +73,25 @@ def _done(events: list[Row]) -> Iterator[str]:
                 yield f"Judged {row['judged']} samples, {row['na']} without a score."
             case "report":
                 yield f"Compiled `{row['path']}`."
+            case "said":
+                heard = "Read" if row["read"] else "Too late to be read:"
+                yield f"{heard} what {row['by']} said: “{row['text'][:LONGEST_WORDS]}”"
+            case "budget_changed":
+                yield f"{row['by']} changed the limits: {_limits(row['limits'])}."
+            case "paused" | "unpaused":
+                yield f"{row['by']} {'paused' if row['kind'] == 'paused' else 'went on with'} the night."
+            case "stop_asked":
+                yield f"{row['by']} asked the night to end{' at once' if row['now'] else ''}."
             case _:
                 pass
+
+
+def _limits(limits: Row) -> str:
+    told = [f"${limits['usd']:g}"] if limits.get("usd") is not None else []
+    told += [f"{limits['gpu_seconds'] / 3600:g} GPU h"] if limits.get("gpu_seconds") is not None else []
+    if limits.get("deadline") is not None:
+        told.append(f"until {datetime.fromtimestamp(limits['deadline']).astimezone():%H:%M on %d %b}")
+    return ", ".join(told) or "none"
 
 
 def _problems(events: list[Row]) -> Iterator[str]:
@@ -86,6 +104,8 @@ def _problems(events: list[Row]) -> Iterator[str]:
                 yield f"Corrected the plan before it was frozen, {changed}: {row['why']}"
             case "degradation":
                 yield f"{row['what']}: {row['why']}"
+            case "worker_lost":
+                yield f"The night's process was lost: {row['why']}; {'started again' if row['again'] else 'given up'}."
             case "error":
                 yield f"An error that the night survived: {row['what']}"
             case _:

@@ -45,6 +45,10 @@ class Session(Protocol):
         """The text that opens a watch."""
         ...
 
+    async def steer(self) -> None:
+        """Wait while the night is paused; then add what people said to the conversation."""
+        ...
+
     def must_end(self) -> str | None:
         """Why no further turn may be taken, or None."""
         ...
@@ -92,6 +96,7 @@ def build(session: Session, checkpointer: BaseCheckpointSaver[str]) -> Graph:
         return {"watch": watch.name, "messages": len(watch.messages), "silent": 0}
 
     async def think(state: Where) -> Where:
+        await session.steer()
         if reason := session.must_end():
             return {"outcome": "end", "reason": reason}
         if watch.awaits_brain() and session.is_full():

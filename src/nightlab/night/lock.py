@@ -5,10 +5,12 @@ Limit: flock on a network file system may not reach other hosts; the holder's ho
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import socket
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -45,6 +47,15 @@ class LabLock:
             raise held(self.path, read_holder(self.path)) from None
         self._fd = fd
         self.tell(night)
+
+    @contextlib.contextmanager
+    def hold(self, night: str) -> Iterator[LabLock]:
+        """Hold the lock for a night. Raises LockHeld naming the holder."""
+        self.acquire(night)
+        try:
+            yield self
+        finally:
+            self.release()
 
     def tell(self, night: str) -> None:
         """Say for which night this process holds the lock."""

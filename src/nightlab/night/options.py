@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from nightlab.errors import UsageError
 from nightlab.lab import Lab
@@ -44,6 +45,51 @@ class Result:
     needs_you: int
     seconds: float
     usd: float
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a night's worker is started with, frozen in a file; limits that are None are the lab's or the night's own.
+
+    `brief` and `brain` are importable functions, `module:function`: what writes the morning brief of a lab, and what
+    makes the brain that answers the turns (None: the one that the lab's settings name). So a test of a lab's own agents
+    and tools can run whole nights, with real processes, on `nightlab.brains.Scripted`.
+    """
+
+    lab: str
+    night: str
+    flags: dict[str, Any] = field(default_factory=dict)
+    budget: float | None = None
+    gpu_hours: float | None = None
+    deadline: float | None = None
+    brief: str | None = None
+    brain: str | None = None
+    heard: int = 0
+    """Bytes of the night's control file that are of an earlier launch."""
+
+    def options(self) -> Options:
+        """The same as a night's process takes it."""
+        return Options(budget=self.budget, gpu_hours=self.gpu_hours, deadline=self.deadline, brief=named(self.brief))
+
+    def without_limits(self) -> Launch:
+        """The same night once it has begun: its own limits stand, as people may have changed them since."""
+        return replace(self, budget=None, gpu_hours=None, deadline=None)
+
+
+def new_night() -> str:
+    """A name for a night that begins now; names sort by their beginning."""
+    return datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+
+
+def named(name: str | None) -> Any:
+    """The function that `module:function` names, None for None. Raises UsageError where there is none."""
+    if name is None:
+        return None
+    module, _, function = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"{name!r} names no function: {error}", hint="write it as module:function") from error
 
 
 def deadline(options: Options, lab: Lab) -> float:

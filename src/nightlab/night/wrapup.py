@@ -7,17 +7,22 @@ is an event, and the next one is taken.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
+from nightlab.budget import Budget, Limits
 from nightlab.compute import open_place
 from nightlab.errors import NightlabError
 from nightlab.events import EventLog
 from nightlab.evidence.rows import read_rows
 from nightlab.experiments.lock import read_lock
 from nightlab.lab import Lab
+from nightlab.night.control import left_unread
 from nightlab.night.entry import touched, write_entry
-from nightlab.night.options import Ending
+from nightlab.night.lock import LabLock
+from nightlab.night.options import Ending, Result
 from nightlab.night.progress import progress
 from nightlab.night.publish import repository
 from nightlab.night.reporting import analyze_experiment, report_experiment
@@ -31,6 +36,7 @@ from nightlab.servers.server import Server
 def wrap_up(lab: Lab, night: str, events: EventLog, state: Ending, why: str) -> Ending:
     """Free, report and record what the night leaves; returns how it ended (failed where a step could not be done)."""
     events.once(f"{night}/wrap-up", "wrap_up", why=why)
+    left_unread(lab, night, events)
     steps: dict[str, Callable[[], None]] = {
         "servers": lambda: stop_servers(lab, night, events),
         "reports": lambda: report_rest(lab, events),
@@ -41,6 +47,10 @@ def wrap_up(lab: Lab, night: str, events: EventLog, state: Ending, why: str) -> 
             step()
         except NightlabError as error:
             events.emit("error", where=f"wrap-up: {name}", what=str(error))
+            state = "failed"
+        except Exception as error:  # noqa: BLE001 - a defect in one step must not cost the others; its trace is kept
+            what = f"{type(error).__name__}: {error}"
+            events.emit("error", where=f"wrap-up: {name}", what=what, trace=traceback.format_exc()[-8000:])
             state = "failed"
     events.once(f"{night}/diary", "diary", path=lab.relative(lab.diary))
     events.once(f"{night}/ended", "night_ended", state=state, why=why)
@@ -74,8 +84,35 @@ def close_night(lab: Lab, night: str, brief: Callable[[Lab], Path] | None) -> st
         brief(lab)
     folder = lab.night(night)
     names = touched(EventLog(folder).read())
-    paths = [lab.state, lab.notes, *(lab.experiments / name for name in names)]
+    paths = [lab.state, lab.notes, lab.proposals, *(lab.experiments / name for name in names)]
     return _last_commit(lab, night, [path for path in paths if path.exists()])
+
+
+def close_unclosed(lab: Lab, night: str, brief: Callable[[Lab], Path] | None) -> Result | None:
+    """Make the last commit of a night that was cut off before it; None where there is nothing left to commit."""
+    with LabLock(lab.lock).hold(night):
+        closed = close_night(lab, night, brief)
+    return None if closed is None else result_of(lab, night)
+
+
+def finish_night(lab: Lab, night: str, state: Ending, why: str, brief: Callable[[Lab], Path] | None) -> Result:
+    """End a night whose process is gone, by code: what is missing of its wrap-up, and its last commit."""
+    with LabLock(lab.lock).hold(night):
+        events = EventLog(lab.night(night))
+        if not events.last("night_ended"):
+            wrap_up(lab, night, events, state, why)
+        events.close()
+        close_night(lab, night, brief)
+    return result_of(lab, night)
+
+
+def result_of(lab: Lab, night: str) -> Result:
+    """How a night that is over ended, from its files."""
+    rows = list(EventLog(lab.night(night)).read())
+    ended = next(row for row in reversed(rows) if row["kind"] == "night_ended")
+    seconds = (datetime.fromisoformat(ended["t"]) - datetime.fromisoformat(rows[0]["t"])).total_seconds()
+    spent = Budget(lab.night(night) / "ledger.jsonl", Limits()).spent()
+    return Result(night, ended["state"], ended["why"], open_questions(lab), max(0.0, seconds), spent.usd)
 
 
 def open_questions(lab: Lab) -> int:
