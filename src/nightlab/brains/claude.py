@@ -131,7 +131,7 @@ class Claude:
         attempts = 0
         for _ in range(MAX_PAUSES + 1):
             paused = [{"role": "assistant", "content": said}] if said else []
-            body = self._body(bill.model, conversation, paused)
+            body = conversation.body(self._settings(bill.model), *paused)
             reading, tries = await persist(
                 partial(self._attempt, body, bill, on_text),
                 self.policy,
@@ -147,31 +147,33 @@ class Claude:
                 break
         return {**reading.message, "content": said}, malformed, attempts
 
-    async def _attempt(self, body: dict[str, Any], bill: _Bill, on_text: Callable[[str], None] | None) -> Reading:
+    async def _attempt(self, body: bytes, bill: _Bill, on_text: Callable[[str], None] | None) -> Reading:
         if bill.usd:
             self._beyond(bill.amounts)
         reading = Reading(on_text)
         try:
-            async with await self.client.messages.create(**body, stream=True) as stream:
+            async with await self._post(body) as stream:
                 await reading.read(stream.response)
         finally:
             bill.add(reading)
         return reading
 
-    def _body(self, model: str, conversation: Conversation, paused: list[dict[str, Any]]) -> dict[str, Any]:
-        """The request; its constant part is the same in every turn of a watch."""
-        body: dict[str, Any] = {
+    async def _post(self, body: bytes) -> anthropic.AsyncStream[Any]:
+        """The request as bytes: the client's typed method would copy and encode the whole conversation every turn."""
+        return await self.client.post(
+            "/v1/messages", content=body, cast_to=object, stream=True, stream_cls=anthropic.AsyncStream[Any]
+        )
+
+    def _settings(self, model: str) -> dict[str, Any]:
+        """What a request says besides the conversation; the same in every turn of a watch."""
+        return {
             "model": model,
             "max_tokens": self.max_tokens,
-            "messages": conversation.messages + paused if paused else conversation.messages,
+            "stream": True,
             "thinking": {"type": "adaptive", "display": "summarized"},
             "output_config": {"effort": self.effort},
             "cache_control": {"type": "ephemeral"},
         }
-        for name, blocks in (("system", conversation.system), ("tools", conversation.tools)):
-            if blocks:
-                body[name] = blocks
-        return body
 
     def _model(self, request: TurnRequest) -> str:
         return self.fallback_model if request.fallback and self.fallback_model else self.name

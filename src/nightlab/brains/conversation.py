@@ -1,7 +1,8 @@
 """What of a watch goes on the wire, and how long it is.
 
 The transcript keeps every answer as it came; the API refuses empty messages and empty texts in a request, so those are
-left out, always the same ones. Both the list and its size grow with the watch instead of being made anew each turn.
+left out, always the same ones. Each message is turned into JSON once: a request is the joined bytes, so a turn costs no
+more work late in a watch than early, and what was sent before is sent again byte for byte.
 """
 
 from __future__ import annotations
@@ -18,13 +19,12 @@ class Conversation:
     """One watch as it is sent."""
 
     def __init__(self, request: TurnRequest) -> None:
-        self.system = _marked(request.system)
-        self.tools = _marked(request.tools)
-        self.constant = _size([self.system, self.tools])
-        self.messages: list[dict[str, Any]] = []
-        self.bytes = 0
+        parts = {"system": _marked(request.system), "tools": _marked(request.tools)}
+        self._constant = encode({name: blocks for name, blocks in parts.items() if blocks})
+        self._bytes = 0
         self._key = (request.system, request.tools)
         self._taken: list[dict[str, Any]] = []
+        self._sent: list[bytes] = []
 
     def follows(self, request: TurnRequest) -> bool:
         """Whether a request goes on with this conversation, nothing of it changed."""
@@ -39,17 +39,23 @@ class Conversation:
             self._taken.append(message)
             sent = sendable(message)
             if sent is not None:
-                self.messages.append(sent)
-                self.bytes += _size(sent)
+                self._sent.append(encode(sent))
+                self._bytes += len(self._sent[-1])
+
+    def body(self, settings: dict[str, Any], *further: dict[str, Any]) -> bytes:
+        """The request as JSON: the settings, the constant part, every message, and further ones behind them."""
+        messages = b",".join([*self._sent, *map(encode, further)])
+        front = [part[1:-1] for part in (encode(settings), self._constant) if part != b"{}"]
+        return b"{" + b",".join([*front, b'"messages":[' + messages + b"]"]) + b"}"
 
     @property
     def size(self) -> int:
         """Bytes of the whole as JSON."""
-        return self.constant + self.bytes
+        return len(self._constant) + self._bytes
 
     def tokens(self, ratio: float) -> tuple[int, int]:
         """The most tokens that the constant part and the messages can have, at so many tokens a byte."""
-        return int(self.constant * ratio) + 1, int(self.bytes * ratio) + 1
+        return int(len(self._constant) * ratio) + 1, int(self._bytes * ratio) + 1
 
 
 def sendable(message: dict[str, Any]) -> dict[str, Any] | None:
@@ -68,5 +74,6 @@ def _marked(blocks: list[Block]) -> list[Block]:
     return [*blocks[:-1], {**blocks[-1], "cache_control": HOUR}] if blocks else []
 
 
-def _size(value: object) -> int:
-    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8"))
+def encode(value: object) -> bytes:
+    """Compact JSON."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
