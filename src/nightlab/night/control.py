@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from nightlab import job
 from nightlab.budget import Budget, Limits
@@ -23,7 +23,9 @@ from nightlab.files import JsonLines, now
 from nightlab.lab import Lab
 from nightlab.night.lock import living_holder
 from nightlab.night.state import limits_of, night_state
-from nightlab.night.works import NightWorks
+
+if TYPE_CHECKING:
+    from nightlab.night.works import NightWorks
 
 LISTEN = 0.5  # seconds between two looks at the file
 LONGEST, NAME = 2000, 60  # characters of what a person says, and of their name
@@ -63,8 +65,11 @@ def running(lab: Lab) -> str:
     raise UsageError("no night runs on this lab", where=lab.root, hint=hint)
 
 
-def send(lab: Lab, kind: Kind, by: str, **fields: Any) -> bool:
-    """Write an order to the running night; False where what it asks for stands already. Raises UsageError."""
+def send(lab: Lab, kind: Kind, by: str, **fields: Any) -> tuple[str, bool]:
+    """Write an order to the running night; its name, and False where what is asked for stands already.
+
+    Raises UsageError where no night runs.
+    """
     who = " ".join(by.split())[:NAME]
     if not who:
         raise UsageError("an order needs the name of who gives it", hint="--by NAME")
@@ -72,11 +77,11 @@ def send(lab: Lab, kind: Kind, by: str, **fields: Any) -> bool:
     with _alone(lab):
         given = orders(lab.control(night))
         if _stands(lab, night, given, kind, who, fields):
-            return False
+            return night, False
         lines = JsonLines(lab.control(night))
         lines.append({"v": 1, "id": f"o{len(given) + 1}", "t": now(), "by": who, "kind": kind, "fields": fields})
         lines.close()
-    return True
+    return night, True
 
 
 def orders(path: Path, offset: int = 0) -> list[Order]:

@@ -27,8 +27,9 @@ def preflight(lab: Lab, options: Options) -> None:
     lab.experiment_names()
     _writable(lab.root)
     Repository(lab.root).check()
-    if holder := living_holder(lab.lock):
-        raise held(lab.lock, holder)
+    for lock in (lab.lock, lab.supervisor):
+        if holder := living_holder(lock):
+            raise held(lock, holder)
 
 
 def _brain(lab: Lab) -> None:
