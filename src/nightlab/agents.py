@@ -1,23 +1,26 @@
 """Agents: who acts. One Markdown file each, front matter for the harness and a body that is the system prompt.
 
 The keys are those of Claude Code's sub-agents (name, description, model, effort, tools, skills) plus `reads` (lab, or
-listed: only the files it is given), `writes` (the path globs it may write), `returns` (the form of its report; only an
-agent with one can be delegated to) and `limits`. What a file asks for is checked when it is loaded, not at first use.
+listed: only the files it is given), `writes` (the path globs it may write), `network` (of its commands: false, true, or
+loopback for the lab's own servers), `returns` (the form of its report; only an agent with one can be delegated to) and
+`limits`. What a file asks for is checked when it is loaded, not at first use.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from nightlab import front_matter
 from nightlab.errors import SpecError, nearest
 from nightlab.lab import Found, Lab, look_up, look_up_all
 
-KEYS = ("name", "description", "model", "effort", "tools", "skills", "reads", "writes", "returns", "limits")
+Network = Literal["none", "loopback", "all"]
+KEYS = ("name", "description", "model", "effort", "tools", "skills", "reads", "writes", "network", "returns", "limits")
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 READS = ("lab", "listed")
+NETWORKS: dict[object, Network] = {None: "none", False: "none", True: "all", "loopback": "loopback"}
 RETURNS = ("experiment", "diagnosis", "findings")
 LIMITS = ("turns", "usd", "tokens", "gpu_hours", "hours")
 
@@ -35,6 +38,7 @@ class AgentSpec:
     skills: tuple[str, ...] = ()
     reads: str = "lab"
     writes: tuple[str, ...] = ()
+    network: Network = "none"
     returns: str = ""
     limits: dict[str, float] = field(default_factory=dict)
     found: Found | None = None
@@ -71,6 +75,7 @@ def read(found: Found) -> AgentSpec:
         skills=front_matter.words_of(fields, "skills", path),
         reads=_one_of(fields, "reads", READS, "lab", path),
         writes=_writes(fields, path),
+        network=_network(fields, path),
         returns=_one_of(fields, "returns", RETURNS, "", path),
         limits=_limits(fields, path),
         found=found,
@@ -107,6 +112,13 @@ def _writes(fields: dict[str, Any], path: Path) -> tuple[str, ...]:
         if glob.startswith(("/", "~")) or ".." in PurePosixPath(glob).parts:
             raise SpecError(f"writes leaves the lab: {glob}", where=path, hint="globs are relative to the lab's root")
     return globs
+
+
+def _network(fields: dict[str, Any], path: Path) -> Network:
+    wanted = fields.get("network")
+    if not isinstance(wanted, bool | str | None) or wanted not in NETWORKS:
+        raise SpecError(f"network is {wanted!r}", where=path, hint="false, true, or loopback")
+    return NETWORKS[wanted]
 
 
 def _limits(fields: dict[str, Any], path: Path) -> dict[str, float]:

@@ -1,15 +1,15 @@
-"""The process around one sandboxed command: `python -I -S keeper.py`, its order as one JSON line on stdin.
+"""The process around one sandboxed command: started by `run`, with its order as one JSON line on stdin.
 
 It closes the doors that it is told to close (rlimits, capabilities, Landlock, seccomp), runs the command, watches time,
 memory, process count and disk, and ends the whole tree: when the command ends, when a limit is reached, or when stdin
 closes because the night is gone. The command writes to this stdout; the report is one JSON line on stderr.
-It is the subreaper of the tree, so that a daemon cannot leave it. Limits: Linux; memory and process count are looked at
-every 20 ms, so both can be exceeded for that long. Only light parts of the standard library are imported.
+Where it may (as root) it gives the command a process namespace: the kernel then ends the whole tree at once, and no
+signal leaves it. bwrap brings its own; elsewhere this is the tree's subreaper and sweeps. Limits: Linux; memory and
+process count are looked at every 20 ms, so both can be exceeded for that long. Only light modules are imported.
 """
 
 # ruff: noqa: PTH118, PTH123, PTH208
 
-import ctypes
 import json
 import os
 import resource
@@ -19,66 +19,12 @@ import sys
 import time
 from typing import Any
 
+from nightlab.compute.sandbox import doors
+
 TICK = 0.02  # seconds between two looks at the tree
 KILLING = 5.0  # seconds that a killed process may take to be gone
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
-_PDEATHSIG, _SECCOMP, _CAPBSET_DROP, _SUBREAPER, _NO_NEW_PRIVS, _CAP_AMBIENT = 1, 22, 24, 36, 38, 47
-_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
-_PATH_RULE, _PORT_RULE, _CONNECT = 1, 2, 2
 _PAGE = resource.getpagesize()
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _checked(result: int) -> int:
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result
-
-
-def _syscall(number: int, *arguments: Any) -> int:
-    return _checked(int(_libc.syscall(ctypes.c_long(number), *arguments)))
-
-
-def drop_capabilities() -> None:
-    """Give up every capability for good, so that root is an ordinary owner of its files."""
-    for capability in range(64):
-        _libc.prctl(_CAPBSET_DROP, capability, 0, 0, 0)  # refused without CAP_SETPCAP: then there is none to drop
-    _libc.prctl(_CAP_AMBIENT, 4, 0, 0, 0)
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    _checked(_libc.capset(header, (ctypes.c_uint32 * 6)()))
-
-
-def landlock(rules: dict[str, Any]) -> None:
-    """Enforce `{fs, net, scoped, size, paths: [[path, rights]], ports: [port]}` on this thread and its children."""
-    attributes = (ctypes.c_uint64 * 3)(rules["fs"], rules["net"], rules["scoped"])
-    ruleset = _syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(rules["size"]), ctypes.c_uint32(0))
-    for path, rights in rules["paths"]:
-        try:
-            place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue  # gone since the rules were made: nothing to allow
-        rule = rights.to_bytes(8, "little") + place.to_bytes(4, "little")
-        _syscall(_ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(_PATH_RULE), rule, ctypes.c_uint32(0))
-        os.close(place)
-    for port in rules["ports"]:
-        rule = _CONNECT.to_bytes(8, "little") + int(port).to_bytes(8, "little")
-        _syscall(_ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(_PORT_RULE), rule, ctypes.c_uint32(0))
-    _checked(_libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0))
-    _syscall(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
-    os.close(ruleset)
-
-
-def seccomp(program: bytes) -> None:
-    """Install a filter of system calls (an array of struct sock_filter)."""
-
-    class Program(ctypes.Structure):
-        """struct sock_fprog."""
-
-        _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
-
-    wanted = Program(len(program) // 8, program)
-    _checked(_libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0))
-    _checked(_libc.prctl(_SECCOMP, 2, ctypes.byref(wanted), 0, 0))
 
 
 def children(pid: int) -> list[int]:
@@ -138,29 +84,50 @@ class Keeper:
         self.status: int | None = None
         self.peak = 0
         self._disk_at = 0.0
+        self._ended: int | None = None
 
     def run(self) -> dict[str, Any]:
         """Run the command to its end; the report."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        _checked(_libc.prctl(_SUBREAPER, 1, 0, 0, 0))
+        doors.adopt_orphans()
         began = time.monotonic()
         reading, writing = os.pipe()
-        self.child = os.fork()
-        if self.child == 0:
-            self._become_command(writing)
+        self._start(writing)
         os.close(writing)
         refusal = os.read(reading, 4000).decode("utf-8", "replace")  # empty: the doors are closed, and it runs
         killed_by = None if refusal else self._watch(began)
         left = self._end()
+        if self._ended is not None:
+            said = os.read(self._ended, 20)  # nothing where the namespace was ended from here
+            self.status = int(said) if said else self.status
         code = None if self.status is None else os.waitstatus_to_exitcode(self.status)
         seconds = round(time.monotonic() - began, 3)
         report = {"code": code, "killed_by": killed_by, "left": left, "seconds": seconds, "peak": self.peak}
         return report | ({"refusal": refusal} if refusal else {})
 
+    def _start(self, told: int) -> None:
+        """Fork the command, below a first process of its own namespace where there is one."""
+        if not self.order.get("own_processes"):
+            self.child = os.fork()
+            if self.child == 0:
+                self._become_command(told)
+            return
+        doors.own_processes()
+        self._ended, ended = os.pipe()
+        self.child = os.fork()
+        if self.child == 0:
+            doors.die_with_parent()
+            command = os.fork()
+            if command == 0:
+                self._become_command(told)
+            os.close(told)
+            _be_first(command, ended)
+        os.close(ended)
+
     def _become_command(self, told: int) -> None:
         try:
             os.setsid()
-            _libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            doors.die_with_parent()
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, 0)
             os.dup2(1, 2)
@@ -195,11 +162,11 @@ class Keeper:
             least = value if hard == resource.RLIM_INFINITY else min(value, hard)
             resource.setrlimit(number, (least, least))
         if order.get("drop"):
-            drop_capabilities()
+            doors.drop_capabilities()
         if order.get("landlock"):
-            landlock(order["landlock"])
+            doors.landlock(order["landlock"])
         if order.get("filter"):
-            seccomp(bytes.fromhex(order["filter"]))
+            doors.seccomp(bytes.fromhex(order["filter"]))
         return passed
 
     def _watch(self, began: float) -> str | None:
@@ -256,20 +223,37 @@ class Keeper:
                 self.status = status
 
     def _end(self) -> int:
-        """End everything below; stopped first, so that nothing can multiply meanwhile. How many could not be ended."""
-        deadline = time.monotonic() + KILLING
-        known: set[int] = set()
-        while (below := set(tree(os.getpid()))) - known and time.monotonic() < deadline:
-            for pid in below - known:
-                _send(pid, signal.SIGSTOP)
-            known |= below
-        while (left := tree(os.getpid())) and time.monotonic() < deadline:
-            for pid in left:
+        """End everything below: first the namespace, then what is left. How many processes could not be ended."""
+        if self.status is None:
+            for pid in (self.child, *children(self.child)):  # bwrap's first process is a child of bwrap
                 _send(pid, signal.SIGKILL)
+        self._wait_for_first()
+        deadline = time.monotonic() + KILLING
+        while (left := tree(os.getpid())) and time.monotonic() < deadline:
+            for number in (signal.SIGSTOP, signal.SIGKILL):  # what is stopped does not multiply meanwhile
+                for pid in left:
+                    _send(pid, number)
             self._reap()
             signal.sigtimedwait({signal.SIGCHLD}, 0.002)
         self._reap()
         return len(left)
+
+    def _wait_for_first(self) -> None:
+        deadline = time.monotonic() + KILLING
+        while self.status is None and time.monotonic() < deadline:
+            signal.sigtimedwait({signal.SIGCHLD}, 0.01)
+            self._reap()
+
+
+def _be_first(command: int, ended: int) -> None:
+    """The first process of a namespace: wait for the command, say how it ended, and end everything by leaving."""
+    for number in (1, 2):
+        os.close(number)
+    while True:
+        pid, status = os.wait()
+        if pid == command:
+            os.write(ended, str(status).encode())
+            os._exit(0)
 
 
 def _send(pid: int, number: int) -> None:
@@ -299,7 +283,3 @@ def main() -> None:
 
         shutil.rmtree(order["tmp"], ignore_errors=True)
     os.write(2, json.dumps(report).encode() + b"\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -27,8 +27,8 @@ MISSES: dict[Level, str] = {
     "up to the disk's floor.",
     "landlock": "Other processes' command lines can be seen, new files fit only into folders that hold no record, a "
     "keeper that the system kills leaves daemons behind, and holes in the kernel are not covered.",
-    "none": "They can read and write everything that you can, your keys and this program's memory too, and reach "
-    "every network.",
+    "none": "They can read and write everything that you can, your keys and this program's memory too, reach every "
+    "network and, unless nightlab runs as root, end your other processes.",
 }
 INSTALL = "install bubblewrap (Debian, Ubuntu: apt install bubblewrap)"
 _PROBE = ("--unshare-all", "--die-with-parent", "--cap-drop", "ALL", "--ro-bind", "/", "/", "--proc", "/proc")

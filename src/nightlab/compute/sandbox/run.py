@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from nightlab.compute.sandbox import bwrap, keeper, kernel, places
+import nightlab
+from nightlab.compute.sandbox import bwrap, kernel, places
 from nightlab.compute.sandbox.ladder import Ladder, Level, probe
 from nightlab.compute.sandbox.scope import Scope
 
@@ -33,7 +34,9 @@ _FLOOD = 64 << 20  # bytes of output after which a command is ended
 _LEAST_FREE = 512 << 20  # bytes that stay free on the lab's disk
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _PASSED = ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_KEEPER = (sys.executable, "-I", "-S", keeper.__file__)
+_SOURCE = str(Path(nightlab.__file__).parents[1])
+_START = f"import sys; sys.path.append({_SOURCE!r}); from nightlab.compute.sandbox.keeper import main; main()"
+_KEEPER = (sys.executable, "-I", "-S", "-c", _START)
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,7 @@ def _order(
         )
         return order | {"argv": line, "env": {"PATH": os.defpath}, "bwrap_filter": calls.hex(), "landlock": loopback}
     tmp = tempfile.mkdtemp(prefix="nightlab-command-")
-    order |= {"argv": argv, "env": environment(env, tmp), "tmp": tmp}
+    order |= {"argv": argv, "env": environment(env, tmp), "tmp": tmp, "own_processes": os.geteuid() == 0}
     return order if level == "none" else order | _landlock(scope, tmp, network, loopback, ladder)
 
 
