@@ -27,13 +27,14 @@ from pathlib import Path
 from typing import Any
 
 import anthropic
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from nightlab.brains import Turn
 from nightlab.brains.claude import Claude, open_client
 from nightlab.budget import Budget, Limits
 from nightlab.events import EventLog
+from nightlab.files import JsonLines
 from nightlab.night import graph
+from nightlab.night.checkpoints import open_saver
 from nightlab.night.journal import Journal
 from nightlab.night.watch import Watch
 from nightlab.testing.messages_stream import frames
@@ -49,7 +50,12 @@ MOST_RSS_MB = 200
 SYSTEM = [{"type": "text", "text": "You run a small lab at night. " * 20}]
 TOOLS = [{"name": "work", "description": "One unit of work.", "input_schema": {"type": "object"}}]
 SIGNATURE = "c2lnbmF0dXJl" * 12
-USAGE: dict[str, Any] = {"input_tokens": 10, "output_tokens": 40, "cache_read_input_tokens": 900, "cache_creation_input_tokens": 60}
+USAGE: dict[str, Any] = {
+    "input_tokens": 10,
+    "output_tokens": 40,
+    "cache_read_input_tokens": 900,
+    "cache_creation_input_tokens": 60,
+}
 
 
 class _Instant(asyncio.Protocol):
@@ -85,7 +91,13 @@ def _response(number: int) -> bytes:
         {"type": "thinking", "thinking": "One more unit, then the next one.", "signature": SIGNATURE},
         {"type": "tool_use", "id": f"toolu_{number:08d}", "name": "work", "input": {"i": number}},
     ]
-    message: dict[str, Any] = {"id": f"msg_{number}", "type": "message", "role": "assistant", "model": MODEL, "content": content}
+    message: dict[str, Any] = {
+        "id": f"msg_{number}",
+        "type": "message",
+        "role": "assistant",
+        "model": MODEL,
+        "content": content,
+    }
     message |= {"stop_reason": "tool_use", "stop_sequence": None, "usage": USAGE}
     body = b"".join(frames(message))
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(body)
@@ -227,7 +239,7 @@ async def night(url: str, turns: int, folder: Path, pace: _Pace) -> list[float]:
     """Seconds of each turn of the night's graph."""
     brain = Claude(MODEL, client=open_client(base_url=url, api_key="k"))
     bench = Bench(folder, brain, turns, pace)
-    async with AsyncSqliteSaver.from_conn_string(str(folder / CHECKPOINTS)) as saver:
+    async with open_saver(folder / CHECKPOINTS) as saver:
         app = graph.build(bench, saver)
         config: Any = {"configurable": {"thread_id": "bench/watch_01"}, "recursion_limit": 10 * turns + 100}
         await app.ainvoke(graph.Where(watch="watch_01"), config, durability="sync")
@@ -240,6 +252,17 @@ async def _both(url: str, turns: int, folder: Path) -> tuple[list[float], list[f
     pace = _Pace(BLOCK)
     plain, whole = await asyncio.gather(raw(url, turns, pace), night(url, turns, folder, pace))
     return plain, whole
+
+
+def fsync_ms(folder: Path) -> float:
+    """What one appended line costs on this disk, flushed: a turn has some of them, the raw loop has none."""
+    lines, seconds = JsonLines(folder / "probe.jsonl"), []
+    for number in range(40):
+        start = time.perf_counter()
+        lines.append({"n": number})
+        seconds.append(time.perf_counter() - start)
+    lines.close()
+    return 1000 * statistics.median(seconds)
 
 
 def around(seconds: list[float], mark: int) -> float:
@@ -256,6 +279,7 @@ def measure(turns: int) -> dict[str, float]:
     folder = Path(tempfile.mkdtemp(prefix="nightlab-bench-"))
     try:
         plain, whole = asyncio.run(_both(f"http://127.0.0.1:{here.recv()}", turns, folder))
+        flushed = fsync_ms(folder)
         checkpoints = sum(path.stat().st_size for path in folder.glob(f"{CHECKPOINTS}*"))
     finally:
         api.terminate()
@@ -267,6 +291,7 @@ def measure(turns: int) -> dict[str, float]:
         figures |= {f"raw_ms_{mark}": fast, f"nightlab_ms_{mark}": slow, f"above_ms_{mark}": slow - fast}
     first, last = (figures[f"above_ms_{mark}"] for mark in (MARKS[0], max(m for m in MARKS if m <= turns)))
     figures["growth"] = last / first - 1
+    figures["fsync_ms"] = flushed
     figures["checkpoint_mb"] = checkpoints / 1e6
     figures["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {name: round(value, 3) for name, value in figures.items()}
