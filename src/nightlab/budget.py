@@ -112,6 +112,14 @@ class Budget:
         """Whether something was reserved under this key."""
         return key in self._entries
 
+    def fresh(self, key: str) -> str:
+        """This key, or with a number behind it where it was settled before: what is asked again costs again."""
+        number, name = 1, key
+        while (entry := self._entries.get(name)) and entry.cost is not None:
+            number += 1
+            name = f"{key}/{number}"
+        return name
+
     def spent(self) -> Amounts:
         """What is spent so far, open reservations included."""
         return self._spent
@@ -224,6 +232,10 @@ class Share(Budget):
     def has(self, key: str) -> bool:
         """Whether something was reserved under this key."""
         return self.whole.has(key)
+
+    def fresh(self, key: str) -> str:
+        """This key, or with a number behind it where it was settled before."""
+        return self.whole.fresh(key)
 
     def spent(self) -> Amounts:
         """What this share has spent so far, open reservations included."""
