@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from nightlab.files import write_atomic
-from nightlab.record import markdown
+from nightlab.record.notes import add_note
 from nightlab.toolbox import ToolContext, ToolFailure, tool
-
-LONGEST = 1000
 
 
 @tool(effect="write")
@@ -22,13 +19,7 @@ async def note_scaffolding(ctx: ToolContext, note: str) -> dict[str, Any]:
         path and note as it was written.
     """
     ctx.writable(ctx.lab.relative(ctx.lab.notes))
-    text = " ".join(note.split())[:LONGEST].replace("<", "&lt;")
+    text = add_note(ctx.lab, ctx.night, note, ctx.call_id)
     if not text:
         raise ToolFailure("bad_argument", "the note is empty", "say what was learned")
-    mark = f"<!-- {ctx.call_id} -->"
-    day = f"{ctx.night[:4]}-{ctx.night[4:6]}-{ctx.night[6:8]}"
-    with markdown.alone(ctx.lab.notes):
-        rows = markdown.read(ctx.lab.notes) or ["# Scaffolding notes\n"]
-        if not any(mark in row for row in rows):
-            write_atomic(ctx.lab.notes, "".join(markdown.insert(rows, len(rows), [f"- {day}: {text} {mark}"])))
     return {"path": ctx.lab.relative(ctx.lab.notes), "note": text}

@@ -17,7 +17,7 @@ from nightlab.errors import SpecError
 from nightlab.lab import Found, Lab, look_up, look_up_all
 
 KEYS = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
-_NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _load(lab: Lab, names: Iterable[str]) -> list[Skill]:
 
 def _name(fields: dict[str, Any], path: Path) -> str:
     name = front_matter.text_of(fields, "name", path, 64)
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         hint = "lowercase letters, digits and single hyphens"
         raise SpecError(f"{name!r} cannot be a skill's name", where=path, hint=hint)
     if name != path.parent.name:

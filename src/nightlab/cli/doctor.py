@@ -58,6 +58,7 @@ def _checks(lab: Lab) -> Iterator[Check]:
     yield _file_system(lab.root)
     yield from _practice()
     yield from _layers(lab)
+    yield from _proposals(lab)
 
 
 def _git(lab: Lab) -> Iterator[Check]:
@@ -140,6 +141,14 @@ def _practice() -> Iterator[Check]:
         yield Check("fix", f"the practice set lacks {', '.join(missing)}", "install nightlab again")
     else:
         yield Check("ok", f"practice set: {', '.join(NAMES)}, each with its adapter")
+
+
+def _proposals(lab: Lab) -> Iterator[Check]:
+    from nightlab.proposals import open_ones
+
+    names = [f"{one.kind} {one.name}" for one in open_ones(lab)]
+    if names:
+        yield Check("ok", f"proposed by agents, not active: {', '.join(names[:5])}", "nightlab accept")
 
 
 def _layers(lab: Lab) -> Iterator[Check]:
