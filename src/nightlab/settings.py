@@ -31,8 +31,12 @@ class Key:
     least: float | None = None
 
 
+NOTHING = "none"
+
 KEYS: dict[str, Key] = {
     "brain": Key("playbook", "what answers the orchestrator's turns", ("playbook", "claude")),
+    "fallback_model": Key(NOTHING, "a second model, asked when the agent's own refuses a reworded turn"),
+    "prices": Key(NOTHING, "a price table (YAML) in place of the shipped one; else prices.yaml at the lab's root"),
     "human": Key("you", "the name that questions in the diary are addressed to"),
     "place": Key("local", "where model servers run", ("local",)),
     "engine": Key("embedded", "which model server is started", ("embedded",)),
@@ -73,6 +77,8 @@ class Config:
     """All settings of a lab; a value by attribute, its origin by `origin(key)`."""
 
     brain: str
+    fallback_model: str
+    prices: str
     human: str
     place: str
     engine: str

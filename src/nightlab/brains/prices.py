@@ -16,6 +16,7 @@ from typing import Any
 from nightlab.errors import ConfigError, nearest
 from nightlab.files import read_yaml
 from nightlab.lab import Lab
+from nightlab.settings import NOTHING
 
 SHIPPED = Path(__file__).with_name("prices.yaml")
 MILLION = 1_000_000
@@ -81,7 +82,7 @@ class Prices:
     @classmethod
     def of_lab(cls, lab: Lab) -> Prices:
         """The table of a lab: the file that its setting `prices` names, else `prices.yaml` at its root, else ours."""
-        named = str(lab.config.snapshot().get("prices") or "")
+        named = "" if lab.config.prices == NOTHING else lab.config.prices
         own = lab.root / (named or "prices.yaml")
         if named and not own.is_file():
             raise ConfigError("no such file", where=own, hint="the setting `prices` names a price table")

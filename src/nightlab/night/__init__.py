@@ -14,6 +14,7 @@ from nightlab.night.state import NightState, night_state, unfinished
 
 if TYPE_CHECKING:
     from nightlab.brains import Brain
+    from nightlab.night.delegation import BrainFor
 
 __all__ = ["NightState", "Options", "Result", "night_state", "preflight", "run_night", "unfinished"]
 
@@ -30,9 +31,10 @@ def run_night(
     options: Options,
     *,
     brain: Brain | None = None,
+    brain_for: BrainFor | None = None,
     on_event: Callable[[dict[str, Any]], None] | None = None,
 ) -> Result:
     """Run a night to its end, or resume the one that was cut off; see nightlab.night.night."""
     from nightlab.night.night import run_night
 
-    return run_night(lab, options, brain=brain, on_event=on_event)
+    return run_night(lab, options, brain=brain, brain_for=brain_for, on_event=on_event)

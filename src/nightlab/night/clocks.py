@@ -65,6 +65,8 @@ class Patience:
 
     stuck: float = 300.0
     """Without a heartbeat."""
+    starting: float = 120.0
+    """Before the first heartbeat; at least as long as `stuck`."""
     stalled: float = 3600.0
     """Without an event, while no tool, wait or pause is under way."""
     late: float = 600.0

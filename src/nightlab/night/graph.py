@@ -57,7 +57,7 @@ class Session(Protocol):
         """Whether the watch has grown to the size at which it hands over."""
         ...
 
-    async def think(self) -> Turn:
+    async def think(self) -> Turn | None:
         """One turn of the brain, within the budget; when it returns, the watch has it."""
         ...
 
@@ -103,7 +103,11 @@ def build(session: Session, checkpointer: BaseCheckpointSaver[str]) -> Graph:
             return {"outcome": "hand_over", "reason": "the watch has grown to its size"}
         if watch.awaits_brain():
             turn = await session.think()
-            if turn.stop_reason in ("refusal", "model_context_window_exceeded"):
+            if turn is None:
+                return {"outcome": "end", "reason": session.must_end() or "the brain could not be asked"}
+            if turn.stop_reason == "model_context_window_exceeded":
+                return {"outcome": "hand_over", "reason": "the conversation no longer fits the model"}
+            if turn.stop_reason == "refusal":
                 return {"outcome": "end", "reason": f"the brain stopped: {turn.stop_reason}"}
         if watch.unanswered():
             return {"messages": len(watch.messages), "silent": 0}

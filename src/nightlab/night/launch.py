@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+from nightlab.agents import AgentSpec
 from nightlab.errors import LabError, NotSetUp, StorageError
 from nightlab.lab import Lab
 from nightlab.night.lock import held, living_holder
@@ -20,6 +21,7 @@ LOCAL = ("torch", "transformers", "safetensors")  # what the embedded model serv
 def preflight(lab: Lab, options: Options) -> None:
     """Raise NotSetUp, UsageError, StorageError or LockHeld where a night could not run; nothing is written."""
     _brain(lab)
+    AgentSpec.load(lab, "orchestrator")
     _engine(lab)
     deadline(options, lab)
     if not lab.state_file.is_file():
@@ -37,10 +39,11 @@ def _brain(lab: Lab) -> None:
         return
     other = '`nightlab demo` shows one at work, and `brain = "playbook"` under [tool.nightlab] needs none'
     if not os.environ.get("ANTHROPIC_API_KEY"):
-        raise NotSetUp(
-            "the brain is claude, and ANTHROPIC_API_KEY is not set", hint=f"export ANTHROPIC_API_KEY=...; {other}"
-        )
-    raise NotSetUp("the brain claude is not part of this version", hint=other)
+        hint = f"export ANTHROPIC_API_KEY=...; {other}"
+        raise NotSetUp("the brain is claude, and ANTHROPIC_API_KEY is not set", hint=hint)
+    from nightlab.night.models import check_models
+
+    check_models(lab)
 
 
 def _engine(lab: Lab) -> None:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import platform
-import signal
 import sqlite3
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any, cast
 
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
@@ -25,20 +21,22 @@ from nightlab.compute import open_place
 from nightlab.errors import BudgetExceeded, NightlabError
 from nightlab.events import EventLog
 from nightlab.lab import KINDS, Lab, look_up_all
-from nightlab.night import graph
+from nightlab.night import graph, pulse
+from nightlab.night.control import Control, size_of
+from nightlab.night.delegation import BrainFor, NightStaff
 from nightlab.night.journal import Journal
 from nightlab.night.launch import preflight
 from nightlab.night.lock import LabLock
-from nightlab.night.options import Ending, Options, Result, deadline
-from nightlab.night.playbook import Playbook
-from nightlab.night.session import NightSession
-from nightlab.night.state import unclosed, unfinished
+from nightlab.night.minds import open_brain
+from nightlab.night.options import Ending, Options, Result, deadline, new_night
+from nightlab.night.session import NightSession, toolbox_of
+from nightlab.night.state import limits_of, unclosed, unfinished
 from nightlab.night.watch import Watch, last_text, watch_names
 from nightlab.night.works import NightWorks
-from nightlab.night.wrapup import close_night, open_questions, wrap_up
-from nightlab.toolbox import Toolbox
+from nightlab.night.wrapup import close_night, close_unclosed, open_questions, wrap_up
 
 AGENT = "orchestrator"
+CANCELLING = 10.0  # seconds that cancelled tools may take
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -51,85 +49,118 @@ class End:
     why: str
 
 
-def run_night(lab: Lab, options: Options, *, brain: Brain | None = None, on_event: Listener | None = None) -> Result:
+def run_night(
+    lab: Lab,
+    options: Options,
+    *,
+    brain: Brain | None = None,
+    brain_for: BrainFor | None = None,
+    on_event: Listener | None = None,
+) -> Result:
     """Run a night to its end, or resume the one that was cut off; blocks until the lab is wrapped up.
+
+    `brain` leads the night; `brain_for` gives the brain of an agent that it delegates to (default: the same one).
 
     Raises what preflight raises, before anything is written; a failure later is the night's result, not an exception.
     """
     preflight(lab, options)
-    if (done := unclosed(lab)) and (result := _close(lab, done, options)):
+    if (done := unclosed(lab)) and (result := close_unclosed(lab, done, options.brief)):
         return result
     old = unfinished(lab)
-    night = old or datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    lock = LabLock(lab.lock)
-    lock.acquire(night)
-    try:
-        outcome = asyncio.run(_Night(lab, night, options, brain or Playbook(), on_event).run())
-    finally:
-        lock.release()
+    outcome = run_one(lab, old or new_night(), options, brain=brain, brain_for=brain_for, on_event=on_event)
     if old and outcome.only_closed:
-        return run_night(lab, options, brain=brain, on_event=on_event)
+        return run_night(lab, options, brain=brain, brain_for=brain_for, on_event=on_event)
     return outcome.result
 
 
-def _close(lab: Lab, night: str, options: Options) -> Result | None:
-    """Make the last commit of a night that was cut off before it; None where there is nothing left to commit."""
-    lock = LabLock(lab.lock)
-    lock.acquire(night)
-    try:
-        closed = close_night(lab, night, options.brief)
-    finally:
-        lock.release()
-    ended = EventLog(lab.night(night)).last("night_ended")
-    if ended is None or closed is None:
-        return None
-    spent = Budget(lab.night(night) / "ledger.jsonl", Limits()).spent()
-    return Result(night, ended["state"], ended["why"], open_questions(lab), 0.0, spent.usd)
-
-
 @dataclass(frozen=True)
-class _Outcome:
+class Outcome:
+    """How one run of a night's process ended."""
+
     result: Result
     only_closed: bool
-    """The night was only closed, because its deadline was past when it was found again."""
+    """The night was only closed: its deadline was past, or it had been asked to stop, when it was found again."""
+
+
+def run_one(
+    lab: Lab,
+    night: str,
+    options: Options,
+    *,
+    brain: Brain | None = None,
+    brain_for: BrainFor | None = None,
+    on_event: Listener | None = None,
+    heard: int | None = None,
+) -> Outcome:
+    """Begin this night, or go on with it, in this process; preflight is the caller's. Raises LockHeld.
+
+    Orders before byte `heard` of its control file are of an earlier launch (default: all that are there).
+    """
+    heard = size_of(lab.control(night)) if heard is None else heard
+    with LabLock(lab.lock).hold(night):
+        return asyncio.run(_Night(lab, night, options, brain, on_event, brain_for, heard).run())
 
 
 class _Night:
     """One run of a night's process."""
 
-    def __init__(self, lab: Lab, night: str, options: Options, brain: Brain, on_event: Listener | None) -> None:
-        self.lab, self.night, self.options, self.brain = lab, night, options, brain
+    def __init__(
+        self,
+        lab: Lab,
+        night: str,
+        options: Options,
+        brain: Brain | None,
+        on_event: Listener | None,
+        brain_for: BrainFor | None = None,
+        heard: int = 0,
+    ) -> None:
+        self.heard = heard
+        self.lab, self.night, self.options = lab, night, options
+        self.given, self.given_for = brain, brain_for
         self.folder = lab.night(night)
         self.events = EventLog(self.folder)
         if on_event:
             self.events.subscribe(on_event)
         self.started = time.monotonic()
 
-    async def run(self) -> _Outcome:
-        """Begin or go on, work, wrap up."""
+    async def run(self) -> Outcome:
+        """Begin or go on, work, wrap up; the heart beats until it is done."""
+        beating = asyncio.create_task(pulse.beat(self.lab))
+        try:
+            return await self._run()
+        finally:
+            beating.cancel()
+
+    async def _run(self) -> Outcome:
         began = self.events.last("night_started")
         limits = self._limits(began)
         over = began is not None and limits.deadline is not None and limits.deadline <= time.time()
-        self._announce(began, limits)
         budget = Budget(self.folder / "ledger.jsonl", limits, on_warning=self._warn)
+        agent = AgentSpec.load(self.lab, AGENT)
+        self.brain = self.given or open_brain(self.lab, agent, budget, self.events)
+        self._announce(began, limits)
         works = NightWorks(self.lab, open_place(self.lab), self.night, self.events, budget)
+        control = Control(self.lab, self.night, self.events, budget, works, self.heard)
+        listening = asyncio.create_task(control.listen())
         try:
-            with _signals(works.stop):
-                end = await self._work(budget, works)
+            with pulse.signals(works.stop, control.now):
+                end = await self._work(budget, works, control)
         finally:
+            listening.cancel()
             await works.close()
         state = await asyncio.to_thread(wrap_up, self.lab, self.night, self.events, end.state, end.why)
-        close_night(self.lab, self.night, self.options.brief)
+        await asyncio.to_thread(close_night, self.lab, self.night, self.options.brief)
         self.events.close()
         budget.close()
         seconds = time.monotonic() - self.started
-        return _Outcome(Result(self.night, state, end.why, open_questions(self.lab), seconds, budget.spent().usd), over)
+        result = Result(self.night, state, end.why, open_questions(self.lab), seconds, budget.spent().usd)
+        return Outcome(result, over or control.stale)
 
-    async def _work(self, budget: Budget, works: NightWorks) -> End:
+    async def _work(self, budget: Budget, works: NightWorks, control: Control) -> End:
         """Watch after watch, until one ends the night; every failure is an ending."""
         try:
-            session = self._session(budget, works)
-            return await self._watches(session)
+            session = self._session(budget, works, control)
+            return await _until(control.now, self._watches(session), works)
         except BudgetExceeded as error:
             return End("stopped", str(error))
         except NightlabError as error:
@@ -170,6 +201,7 @@ class _Night:
     async def _graph(self, session: NightSession) -> graph.Where:
         self.lab.checkpoints.parent.mkdir(parents=True, exist_ok=True)
         async with AsyncSqliteSaver.from_conn_string(str(self.lab.checkpoints)) as saver:
+            self.staff.saver = saver
             app = graph.build(session, saver)
             config: Any = {"configurable": {"thread_id": f"{self.night}/{session.watch.name}"}}
             state = await app.aget_state(config)
@@ -178,33 +210,47 @@ class _Night:
             given = None if state.values else graph.Where(watch=session.watch.name)
             return cast(graph.Where, await app.ainvoke(given, config, durability="sync"))
 
-    def _session(self, budget: Budget, works: NightWorks) -> NightSession:
+    def _session(self, budget: Budget, works: NightWorks, control: Control) -> NightSession:
         agent = AgentSpec.load(self.lab, AGENT)
         names = watch_names(self.folder)
+        journal = Journal(self.folder)
+        self.staff = NightStaff(
+            self.lab, self.night, self.events, budget, journal, works, self._brain_for(budget), control
+        )
         return NightSession(
             lab=self.lab,
             night=self.night,
             agent=agent,
             brain=self.brain,
-            toolbox=Toolbox.load(self.lab, agent.tools),
+            toolbox=toolbox_of(self.lab, agent),
             events=self.events,
             budget=budget,
-            journal=Journal(self.folder),
+            journal=journal,
             works=works,
             watch=Watch(self.folder, names[-1] if names else "watch_01"),
-            turns=sum(row["kind"] == "turn" for row in self.events.read()),
+            turns=sum(row["kind"] == "turn" and row["watch"] in names for row in self.events.read()),
+            staff=self.staff,
+            control=control,
         )
 
+    def _brain_for(self, budget: Budget) -> BrainFor:
+        """The brain of each agent: what was given, else what the lab's setting and the agent's file say."""
+        if self.given_for:
+            return self.given_for
+        given = self.given
+        return lambda agent: given or open_brain(self.lab, agent, budget, self.events)
+
     def _limits(self, began: dict[str, Any] | None) -> Limits:
-        """The limits of a new night; those that a resumed one began with, where no other ones are given now."""
+        """The limits of a new night; those that a resumed one had last, where no other ones are given now."""
         given, config = self.options, self.lab.config
-        before = began["limits"] if began else {}
+        before = limits_of(self.events.read())
         hours = given.gpu_hours if given.gpu_hours is not None else config.gpu_hours
         fresh = began is None
+        timed = (given.deadline, given.until, given.hours) != (None, None, None)
         return Limits(
             usd=given.budget if given.budget is not None else before.get("usd", config.budget_usd),
             gpu_seconds=hours * 3600 if fresh or given.gpu_hours is not None else before["gpu_seconds"],
-            deadline=deadline(given, self.lab) if fresh or given.until or given.hours else before["deadline"],
+            deadline=deadline(given, self.lab) if fresh or timed else before["deadline"],
         )
 
     def _announce(self, began: dict[str, Any] | None, limits: Limits) -> None:
@@ -230,19 +276,17 @@ class _Night:
         self.events.emit("budget_warning", limit=limit, share=share)
 
 
+async def _until(now: asyncio.Event, work: Coroutine[Any, Any, End], works: NightWorks) -> End:
+    """The end of the work; when the night must end now, its tools and waits under way are cancelled."""
+    working, asked = asyncio.create_task(work), asyncio.create_task(now.wait())
+    await asyncio.wait([working, asked], return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
+    if working.done():
+        return working.result()
+    working.cancel()
+    await asyncio.wait([working], timeout=CANCELLING)
+    return End("stopped", works.why_stopped)
+
+
 def _next_watch(name: str) -> str:
     return f"watch_{int(name.removeprefix('watch_')) + 1:02d}"
-
-
-@contextlib.contextmanager
-def _signals(stop: asyncio.Event) -> Iterator[None]:
-    """SIGTERM and Ctrl-C let the tools under way finish, and then wrap up; without a main thread there are none."""
-    loop = asyncio.get_running_loop()
-    caught = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
-    for number in caught:
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield
-    finally:
-        for number in caught:
-            loop.remove_signal_handler(number)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +15,9 @@ from nightlab.events import EventLog
 from nightlab.files import sha256_text
 from nightlab.lab import Lab
 from nightlab.night import situation
+from nightlab.night.control import Control
 from nightlab.night.journal import Journal
+from nightlab.night.thinking import think
 from nightlab.night.watch import Watch, last_text
 from nightlab.night.works import NightWorks
 from nightlab.secrets import Redactor
@@ -39,10 +43,13 @@ class NightSession:
     watch: Watch
     turns: int
     handover: str | None = None
+    control: Control | None = None
+    """What people order; None for an agent that nobody speaks to."""
     why: str | None = None
     """Why the night is being closed, once its agent or its wrap-up said so."""
     staff: Staff | None = None
     """The agents that this one can delegate to."""
+    wall: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
         said = self.events.last("wrap_up")
@@ -71,10 +78,20 @@ class NightSession:
         facts = situation.situation(self.lab, self.night, self.budget, self.handover)
         return situation.render(Redactor().data(facts))
 
+    async def steer(self) -> None:
+        """Wait while the night is paused; then add what people said to the conversation."""
+        if self.control is None:
+            return
+        await self.control.ready()
+        if self.watch.awaits_brain():
+            for key, text in self.control.words():
+                message = {"role": "user", "content": [{"type": "text", "text": Redactor().data(text)}]}
+                self.watch.append_once(key, message)
+
     def must_end(self) -> str | None:
         """Why no further turn may be taken: a limit, a stop from outside, or the agent's own end; else None."""
         if self.works.stop.is_set():
-            return "stopped from outside"
+            return self.works.why_stopped
         if reason := self.ended():
             return reason
         turns = min(self.lab.config.turns, int(self.agent.limits.get("turns", self.lab.config.turns)))
@@ -90,15 +107,12 @@ class NightSession:
         """Whether the watch has grown to the size at which it hands over."""
         return self.watch.size > MAX_WATCH_BYTES
 
-    async def think(self) -> Turn:
-        """One turn of the brain, kept in the watch; reserved before and committed after. Raises BudgetExceeded."""
-        request = self.watch.request()
-        key = f"{self.watch.name}/turn/{len(request.messages)}"
-        quote = self.brain.quote(request)
-        reservation = self.budget.reserve(key, usd=quote.usd, tokens=quote.tokens, who=self.agent.name)
-        turn = await self.brain.turn(request)
-        self.watch.append_turn(turn)
-        reservation.commit(usd=turn.usd, tokens=turn.usage.total)
+    async def think(self) -> Turn | None:
+        """One turn of the brain, kept in the watch; see thinking.think. Raises BrainFailed, BudgetExceeded."""
+        return await think(self)
+
+    def tell(self, key: str, turn: Turn) -> None:
+        """Count a turn and log it, once."""
         self.turns += 1
         said = last_text([{"role": "assistant", "content": turn.content}])
         calls = [block["name"] for block in turn.calls]
@@ -112,7 +126,6 @@ class NightSession:
             tokens=turn.usage.total,
             usd=turn.usd,
         )
-        return turn
 
     async def call(self, block: dict[str, Any]) -> dict[str, Any]:
         """The result of one tool call: a call that returned before returns the same again."""
@@ -157,6 +170,6 @@ class NightSession:
 
 
 def toolbox_of(lab: Lab, agent: AgentSpec) -> Toolbox:
-    """The tools of an agent: those of its file, what reads its skills, and what hands in its report. Raises SpecError."""
+    """The tools of an agent: those of its file, what reads its skills, what hands in its report. Raises SpecError."""
     own = ["read_skill"] * bool(agent.skills) + ["report_back"] * bool(agent.returns)
     return Toolbox.load(lab, list(dict.fromkeys([*agent.tools, *own])))

@@ -82,7 +82,8 @@ class Supervisor:
                 told, given_up = self.asked, now + self.patience.drain
                 child.ask()
             late = min(late, now) if self.deadline.past() else NEVER
-            if why := self._verdict(now - alive, now - happened, now - late, now > given_up):
+            silent = now - alive - (0.0 if heart else max(0.0, self.patience.starting - self.patience.stuck))
+            if why := self._verdict(silent, now - happened, now - late, now > given_up):
                 self._end(child)
                 return why
         return None

@@ -79,8 +79,8 @@ class Watch:
 
 
 def watch_names(folder: Path) -> list[str]:
-    """The watches of a night, oldest first."""
-    return sorted(path.stem for path in folder.glob("watch_*.jsonl"))
+    """The watches of the agent that leads a night, oldest first."""
+    return sorted(path.stem for path in folder.glob("watch_*.jsonl") if path.stem.removeprefix("watch_").isdigit())
 
 
 def last_text(messages: list[Message]) -> str:
