@@ -56,6 +56,7 @@ def _checks(lab: Lab) -> Iterator[Check]:
     yield from _packages(lab)
     yield _disk(lab.root)
     yield _file_system(lab.root)
+    yield _containment(lab)
     yield from _practice()
     yield from _layers(lab)
     yield from _proposals(lab)
@@ -130,6 +131,19 @@ def file_system(folder: Path, mounts: str) -> str:
         if folder.resolve().is_relative_to(place) and len(place.parts) >= best:
             best, kind = len(place.parts), name
     return kind
+
+
+def _containment(lab: Lab) -> Check:
+    """What agents' commands can reach: the level that this machine gives and this lab asks for."""
+    from nightlab.compute.sandbox.ladder import INSTALL, describe_level
+
+    found = describe_level(lab.config.containment)
+    if found["refused"]:
+        return Check("warn", f"agents' commands are refused: {found['refused']}", INSTALL)
+    text = f"containment of agents' commands: {found['level']}. {found['covers']} {found['misses']}"
+    if found["level"] == "bwrap":
+        return Check("ok", text)
+    return Check("warn", f"{text} ({found['why'] or 'as this lab asks'})", INSTALL)
 
 
 def _practice() -> Iterator[Check]:
