@@ -142,7 +142,7 @@ def test_describe_tells_the_layer_of_each(lab: Lab) -> None:
     assert "README" not in rows
 
 
-@pytest.mark.parametrize("name", ["orchestrator", "judge"])
+@pytest.mark.parametrize("name", ["orchestrator", "judge", "scientist", "debugger", "colleague"])
 def test_the_shipped_agents_load(lab: Lab, name: str) -> None:
     agent = AgentSpec.load(lab, name)
     assert agent.found is not None
@@ -155,3 +155,24 @@ def test_the_shipped_orchestrator_may_write_where_its_tools_write(lab: Lab) -> N
     agent = AgentSpec.load(lab, "orchestrator")
     assert set(agent.writes) >= {"experiments/**", "state/RESEARCH_STATE.md", "state/research_diary.md"}
     assert not any(glob.startswith(("tools", "agents", "src", "skills")) for glob in agent.writes)
+
+
+def test_who_may_write_and_who_reports(lab: Lab) -> None:
+    staff = {name: AgentSpec.load(lab, name) for name in ("judge", "colleague", "scientist", "debugger")}
+    assert (staff["judge"].writes, staff["colleague"].writes) == ((), ())
+    assert (staff["judge"].tools, staff["colleague"].reads) == ((), "listed")
+    assert {name: agent.returns for name, agent in staff.items()} == {
+        "judge": "",
+        "colleague": "findings",
+        "scientist": "experiment",
+        "debugger": "diagnosis",
+    }
+    for agent in staff.values():
+        assert not {"delegate", "end_night", "commit", "write_diary", "update_state"} & set(agent.tools)
+
+
+@pytest.mark.parametrize(("key", "what"), [("reads: all", "reads is 'all'"), ("returns: poem", "returns is 'poem'")])
+def test_what_reads_and_returns_may_say(lab: Lab, key: str, what: str) -> None:
+    write(lab, f"{FRONT}{key}\n")
+    with pytest.raises(SpecError, match=what):
+        AgentSpec.load(lab, "scout")

@@ -80,7 +80,7 @@ def test_a_colleague_sees_the_listed_files_and_reports_findings(lab: Lab) -> Non
     [answer] = told(lead)
     assert answer["data"]["report"] == FOUND
     read, hidden, search, listed, skill, other = told(colleague)
-    assert read["data"]["text"] == "[tool.nightlab]"
+    assert read["data"]["text"].strip() == "[tool.nightlab]"
     assert (hidden["error"]["code"], search["data"]["hits"]) == ("not_allowed", [])
     assert [entry["name"] for entry in listed["data"]["entries"]] == ["pyproject.toml"]
     assert "# Before the data" in skill["data"]["text"]
@@ -225,7 +225,7 @@ def test_the_playbook_works_alone(lab: Lab) -> None:
 
 
 def test_a_sub_agent_can_neither_delegate_nor_end_the_night(lab: Lab) -> None:
-    add_agent(lab, "eager", "tools: [delegate, end_night]\nwrites: ['**']\nreturns: findings")
+    add_agent(lab, "eager", "tools: [delegate, end_night]\nwrites: [scaffolding_notes.md]\nreturns: findings")
     eager = Scripted([[ask("eager"), END[0]], report(FOUND)])
     lead, night = run(lab, [[ask("eager")], "still here"], {"eager": eager})
     assert [result["error"]["code"] for result in told(eager)] == ["no_recursion", "not_allowed"]
@@ -356,4 +356,4 @@ def test_a_sub_watch_that_is_full_hands_over(lab: Lab) -> None:
     assert time.monotonic() - began < 60
     assert told(lead)[0]["data"]["watch"].endswith("_2")
     assert "I have read some of it." in scout.requests[-1].messages[0]["content"][0]["text"]
-    assert rows(lab, night, "delegation_ended")[0]["turns"] == 2
+    assert rows(lab, night, "delegation_ended")[0]["turns"] == len(scout.requests)
