@@ -31,7 +31,7 @@ def run_supervised(
     if (done := unclosed(lab)) and (result := _closed(lab, done, brief)):
         return result
     old = unfinished(lab)
-    night = old or new_night()
+    night = old or new_night(lab)
     timed = (options.deadline, options.until, options.hours) != (None, None, None)
     launch = Launch(
         str(lab.root),

@@ -67,7 +67,7 @@ def run_night(
     if (done := unclosed(lab)) and (result := close_unclosed(lab, done, options.brief)):
         return result
     old = unfinished(lab)
-    outcome = run_one(lab, old or new_night(), options, brain=brain, brain_for=brain_for, on_event=on_event)
+    outcome = run_one(lab, old or new_night(lab), options, brain=brain, brain_for=brain_for, on_event=on_event)
     if old and outcome.only_closed:
         return run_night(lab, options, brain=brain, brain_for=brain_for, on_event=on_event)
     return outcome.result

@@ -76,9 +76,12 @@ class Launch:
         return replace(self, budget=None, gpu_hours=None, deadline=None)
 
 
-def new_night() -> str:
-    """A name for a night that begins now; names sort by their beginning."""
-    return datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+def new_night(lab: Lab) -> str:
+    """A name for a night that begins now; names sort by their beginning, and no two nights of a lab share one."""
+    begins, newest = datetime.now(UTC), lab.latest_night() or ""
+    while (name := begins.strftime("%Y%m%d-%H%M%S")) <= newest:
+        begins += timedelta(seconds=1)
+    return name
 
 
 def named(name: str | None) -> Any:
