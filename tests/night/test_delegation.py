@@ -24,8 +24,11 @@ from nightlab.servers.manifest import Manifest, save
 from tests.night.conftest import make_lab
 
 END: list[dict[str, Any]] = [{"call": "end_night", "input": {"reason": "all is done"}}]
-FOUND = {"findings": [{"what": "no control", "where": "notes", "weight": "weakens"}], "answer": "It may stand."}
-CAUSE = {"failure": None, "cause": "unknown", "remedy": "read on", "mended": False, "tried": []}
+FOUND: dict[str, Any] = {
+    "findings": [{"what": "no control", "where": "notes", "weight": "weakens"}],
+    "answer": "It may stand.",
+}
+CAUSE: dict[str, Any] = {"failure": None, "cause": "unknown", "remedy": "read on", "mended": False, "tried": []}
 
 
 def report(value: dict[str, Any]) -> list[dict[str, Any]]:
@@ -135,7 +138,7 @@ def test_parallel_delegates_have_their_own_watches(lab: Lab) -> None:
 
 
 def test_a_report_that_does_not_fit_is_refused_until_it_does(lab: Lab) -> None:
-    wrong = [
+    wrong: list[dict[str, Any]] = [
         {"findings": []},
         FOUND | {"more": 1},
         {"findings": [{"what": "x", "where": "y", "weight": "huge"}], "answer": "a"},
@@ -344,7 +347,7 @@ def test_killed_in_a_delegation_it_goes_on_without_repeating(tmp_path: Path) -> 
 def test_a_sub_watch_that_is_full_hands_over(lab: Lab) -> None:
     add_agent(lab, "scout", "tools: [read_file]\nreturns: findings\nlimits: {turns: 20}")
     (lab.root / "long.md").write_text(("word " * 40 + "\n") * 390)
-    look = [{"type": "text", "text": "I have read some of it."}]
+    look: list[dict[str, Any]] = [{"type": "text", "text": "I have read some of it."}]
     look += [{"call": "read_file", "input": {"path": "long.md"}}] * 30
 
     def second(request: TurnRequest) -> Any:
