@@ -344,6 +344,7 @@ def test_killed_in_a_delegation_it_goes_on_without_repeating(tmp_path: Path) -> 
         assert _outcome(lab) == expected, f"killed at event {at}"
 
 
+@pytest.mark.slow
 def test_a_sub_watch_that_is_full_hands_over(lab: Lab) -> None:
     add_agent(lab, "scout", "tools: [read_file]\nreturns: findings\nlimits: {turns: 20}")
     (lab.root / "long.md").write_text(("word " * 40 + "\n") * 390)
