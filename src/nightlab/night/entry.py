@@ -68,9 +68,9 @@ def _done(events: list[Row]) -> Iterator[str]:
                 yield f"Proved the server `{row['server']}` of {row['model']}."
             case "sweep_finished":
                 models = ", ".join(row["models"])
-                yield f"Asked {row['asked']} cells of {row['experiment']} ({models}): {row['answered']} answered."
+                yield f"Asked {models} of {row['experiment']}: {_there(row)} cells answered."
             case "judging_finished":
-                yield f"Judged {row['judged']} samples, {row['na']} without a score."
+                yield f"Judged {_there(row)} samples, {row['na']} without a score."
             case "report":
                 yield f"Compiled `{row['path']}`."
             case "said":
@@ -84,6 +84,11 @@ def _done(events: list[Row]) -> Iterator[str]:
                 yield f"{row['by']} asked the night to end{' at once' if row['now'] else ''}."
             case _:
                 pass
+
+
+def _there(row: Row) -> str:
+    """How much of a work is done, however often it was cut off on the way."""
+    return f"{row['planned'] - row['missing']} of {row['planned']}"
 
 
 def _limits(limits: Row) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nightlab.agents import AgentSpec
 from nightlab.brains import Brain
 from nightlab.budget import Amounts, Budget
+from nightlab.errors import BudgetExceeded
 from nightlab.events import EventLog
 from nightlab.lab import Lab
 from nightlab.night.playbook import Playbook
@@ -32,9 +33,11 @@ def open_brain(lab: Lab, agent: AgentSpec, budget: Budget, events: EventLog) -> 
     from nightlab.brains.prices import Prices
 
     def beyond(cost: Amounts) -> None:
-        """Attempts that failed are paid before a further one is made."""
-        key = budget.fresh(f"{agent.name}/failed attempt")
-        budget.reserve(key, usd=cost.usd, tokens=cost.tokens, who=agent.name).commit(usd=cost.usd, tokens=cost.tokens)
+        """Attempts that failed cost what the next one's reservation does not cover: they must fit beside it."""
+        left = budget.left()["usd"]
+        if left is not None and cost.usd > left:
+            what = f"the failed attempts of one turn cost ${cost.usd:.2f}, and ${left:.2f} are left"
+            raise BudgetExceeded(what, limit="usd", where=agent.name)
 
     def retried(retry: Retry) -> None:
         what = f"attempt {retry.attempt} of a turn of {agent.name} failed"

@@ -11,8 +11,6 @@ from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-
 from nightlab import __version__
 from nightlab.agents import AgentSpec
 from nightlab.brains import Brain
@@ -22,6 +20,7 @@ from nightlab.errors import BudgetExceeded, NightlabError
 from nightlab.events import EventLog
 from nightlab.lab import KINDS, Lab, look_up_all
 from nightlab.night import graph, pulse
+from nightlab.night.checkpoints import open_saver
 from nightlab.night.control import Control, size_of
 from nightlab.night.delegation import BrainFor, NightStaff
 from nightlab.night.journal import Journal
@@ -199,8 +198,7 @@ class _Night:
         return await self._graph(session)
 
     async def _graph(self, session: NightSession) -> graph.Where:
-        self.lab.checkpoints.parent.mkdir(parents=True, exist_ok=True)
-        async with AsyncSqliteSaver.from_conn_string(str(self.lab.checkpoints)) as saver:
+        async with open_saver(self.lab.checkpoints) as saver:
             self.staff.saver = saver
             app = graph.build(session, saver)
             config: Any = {"configurable": {"thread_id": f"{self.night}/{session.watch.name}"}}
