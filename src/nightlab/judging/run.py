@@ -32,7 +32,7 @@ Name = tuple[str, str, int, str]
 
 @dataclass(frozen=True)
 class JudgeResult:
-    """What became of a judging: judgments planned, made in this run, of those without every score, and still missing.
+    """What became of a judging: judgments planned, made in this run, of all there are without every score, missing.
 
     `leaks` are the names that stand in the samples' own texts, where a judge could read them.
     """
@@ -83,8 +83,10 @@ async def run_judges(
     with sole_writer(folder):
         rows = list(samples.rows())
         planned = len(rows) * plan.judge.repeats
-        done = {(row["key"], row["repeat"]) for row in _made(folder, judge, rubric)}
+        made = list(_made(folder, judge, rubric))
+        done = {(row["key"], row["repeat"]) for row in made}
         work = _Judging(plan.name, judge, rubric, budget, planned, len(done), on_progress)
+        work.na = sum(None in row["scores"].values() for row in made)
         _emit(events, "judging_started", plan, judge=judge.name, planned=planned, missing=planned - len(done))
         batches, found = _batches(plan, rows, done, judge.batch)
         store = JsonLines(folder / JUDGMENTS)

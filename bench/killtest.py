@@ -1,0 +1,358 @@
+"""The kill test: a demo night is killed with kill -9 again and again, resumed, and compared with one that was not.
+
+A moment is "when line K of events.jsonl is there, and so many milliseconds later": 0 ms for each event boundary, and a
+random share of the pause until the next event for the instants between, where tools act. The parent polls the file
+every half millisecond, so the kill comes about 1-10 ms behind the line; where it fell is counted and told.
+
+    python bench/killtest.py                      every boundary and as many instants between, of the whole demo night
+    python bench/killtest.py --small --sample 40  what continuous integration runs
+
+Compared are tables, claims, verdicts, the report, the diary, the research state, the brief, samples, judgments, commits
+and the committed tree. Set aside (see `normal`): the night's name, times, durations, ports, hashes of commits and
+adapters' folders, server ids, the lab's folder, the lines that say that the night's process was lost, and the log's own wording.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nightlab.founding.demo_lab import demo, held
+from nightlab.lab import Lab
+from nightlab.night.lock import living_holder
+from nightlab.night.state import unclosed, unfinished
+
+POLL = 0.0005  # seconds between two looks at the log
+PATIENCE = 300.0  # seconds that a night may take
+SEED = 7
+SMALL_PROMPTS = ("creative-pineapple-pizza", "direct-mondays", "instruction-movie")
+SMALL_CONDITIONS = ("layers_0_20", "sarcasm_full")
+VOLATILE = ("t", "latency", "server", "attempt", "served_model", "position", "packet")
+WHO = ("worker", "supervisor", "both")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill: so many seconds after line `event` of the log was seen."""
+
+    event: int
+    after: float = 0.0
+
+    def __str__(self) -> str:
+        """As the reader of a failure needs it."""
+        return f"event {self.event}" + (f" + {1000 * self.after:.0f} ms" if self.after else "")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One night that was killed: when and who, the line at which it fell, and what differs ("" is nothing)."""
+
+    moment: Moment
+    who: str
+    fell: int
+    seconds: float
+    differences: list[str]
+
+
+def template(folder: Path, small: bool) -> Path:
+    """The lab that every case gets a copy of; the small one has one model, three prompts and three conditions."""
+    made = demo(folder, seed=SEED)
+    if small:
+        experiment = made.lab.experiment(made.experiment)
+        data = yaml.safe_load((experiment / "config.yaml").read_text())
+        data["factors"]["models"] = data["factors"]["models"][:1]
+        data["hypotheses"] = [h for h in data["hypotheses"] if h["id"] == "H4"]
+        data["ranges"] = [name for name in data["ranges"] if name in SMALL_CONDITIONS]
+        data["serving"]["port"] = 0
+        (experiment / "config.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+        for path in [*experiment.glob("prompts/*.yaml"), *experiment.glob("conditions/*.yaml")]:
+            if path.stem not in SMALL_PROMPTS + SMALL_CONDITIONS:
+                path.unlink()
+        git(folder, "commit", "-qam", "A small experiment")
+    return folder
+
+
+def git(root: Path, *words: str) -> str:
+    """The output of a git command."""
+    return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def launch(root: Path) -> subprocess.Popen[bytes]:
+    """`nightlab run` in a session of its own; what it says goes to a file beside the lab."""
+    words = [sys.executable, "-m", "nightlab", "--lab", str(root), "run", "--hours", "1", "--plain"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with root.with_suffix(".log").open("ab") as out:
+        return subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=environment
+        )
+
+
+def log_of(root: Path) -> Path | None:
+    """The event log of the lab's only night, once it is there."""
+    return next(iter((root / "state" / "nights").glob("*/events.jsonl")), None)
+
+
+def lines_of(root: Path) -> int:
+    """Complete lines of the log so far."""
+    path = log_of(root)
+    return path.read_bytes().count(b"\n") if path else 0
+
+
+def wait_for(root: Path, moment: Moment, night: subprocess.Popen[bytes]) -> None:
+    """Return at the moment, or when the night is over before it."""
+    until, path, seen, size = time.monotonic() + PATIENCE, None, 0, -1
+    while seen < moment.event and night.poll() is None:
+        path = path or log_of(root)
+        if path and (now := path.stat().st_size) != size:
+            seen, size = lines_of(root), now
+        if time.monotonic() > until:
+            raise TimeoutError(f"{root}: {moment} did not come within {PATIENCE:.0f} s")
+        time.sleep(POLL)
+    time.sleep(moment.after)
+
+
+def kill(root: Path, who: str, night: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to the supervisor, to the worker, or to the one and then the other."""
+    if who in ("supervisor", "both"):
+        night.kill()
+    holder = living_holder(root / ".nightlab" / "lock")
+    if who in ("worker", "both") and holder:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(holder.pid, signal.SIGKILL)
+
+
+def finish(root: Path, night: subprocess.Popen[bytes]) -> None:
+    """Wait until nobody works on the lab; start the night again until it is over and closed."""
+    lab, until = Lab.open(root), time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        night.wait(timeout=PATIENCE)
+        while any(living_holder(path) for path in (lab.lock, lab.supervisor)) and time.monotonic() < until:
+            time.sleep(0.02)
+        if lab.latest_night() and not unfinished(lab) and not unclosed(lab):
+            return
+        night = launch(root)
+    raise TimeoutError(f"{root}: the night did not end within {PATIENCE:.0f} s")
+
+
+def run_case(source: Path, root: Path, moment: Moment | None, who: str) -> int:
+    """One night in a copy of the lab, killed at a moment; the line at which it fell, 0 for none."""
+    shutil.copytree(source, root, symlinks=True)
+    with staged(source):
+        night = launch(root)
+        fell = 0
+        if moment:
+            wait_for(root, moment, night)
+            kill(root, who, night)
+            fell = lines_of(root)
+        finish(root, night)
+    return fell
+
+
+_staged: dict[Path, int] = {}
+
+
+@contextlib.contextmanager
+def staged(source: Path) -> Iterator[None]:
+    """The demo's first trouble: its port is held, by the first that asks; the small lab asks for no port."""
+    config = next(source.glob("experiments/exp_001*/config.yaml")).read_text()
+    port = int(re.search(r"\bport: (\d+)", config)[1])  # type: ignore[index]
+    _staged[source] = _staged.get(source, 0) + 1
+    with held(port) if port and _staged[source] == 1 else contextlib.nullcontext():
+        yield
+
+
+def normal(text: str, night: str, lab: str = "LAB") -> str:
+    """A text without what differs between any two nights."""
+    text = text.replace(night, "NIGHT").replace(f"{lab} · ", "LAB · ")
+    for pattern, word in (
+        (r"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:?\d\d)?", "TIME"),
+        (r"\d{4}-\d\d-\d\d", "DATE"),
+        (r"\b\d\d:\d\d(:\d\d)?\b", "CLOCK"),
+        (r"\b\d+(\.\d+)? ?(ms|s|min|h|seconds|minutes)\b", "DURATION"),
+        (r"127\.0\.0\.1:\d+|\bport \d+", "PORT"),
+        (r"\b(llama|gemma|qwen)-[0-9a-f]{6,}(\.\d+)?\b", r"\1-SERVER"),
+        (r"(### Problems and fixes\n\n)(- The night's process was lost.*\n)+\n", r"\1Nothing.\n\n"),
+        (r"(?m)^- The night's process was lost.*\n", ""),
+        (r"\b[0-9a-f]{7,64}\b", "HASH"),
+    ):
+        text = re.sub(pattern, word, text)
+    return text
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of lines; none where it is not there."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def record(root: Path) -> dict[str, str]:
+    """What a night left, as normalised texts by name."""
+    lab = Lab.open(root)
+    [night] = lab.night_names()
+    [experiment] = [lab.experiments / name for name in lab.experiment_names()]
+    left = {
+        str(path.relative_to(root)): normal(path.read_text(), night)
+        for path in [*sorted(experiment.glob("tables/*.csv")), *sorted(experiment.glob("*.[my][da]*"))]
+    }
+    for path in (lab.diary, lab.state_file, lab.notes, lab.brief):
+        left[lab.relative(path)] = normal(path.read_text(), night, root.name)
+    for name in ("samples.jsonl", "judgments.jsonl"):
+        rows = [{k: v for k, v in row.items() if k not in VOLATILE} for row in rows_of(experiment / name)]
+        left[name] = "\n".join(sorted(normal(json.dumps(row, sort_keys=True), night) for row in rows))
+    left["commits"] = normal(git(root, "log", "--format=%s%n%(trailers)"), night)
+    left["tree"] = "\n".join(sorted(normal(git(root, "ls-tree", "-r", "--name-only", "HEAD"), night).splitlines()))
+    left["uncommitted"] = git(root, "status", "--porcelain")
+    left["nights"] = str(len(lab.night_names()))
+    return left
+
+
+def twice(root: Path) -> Iterator[str]:
+    """What was done more than once."""
+    lab = Lab.open(root)
+    [night] = lab.night_names()
+    [experiment] = [lab.experiments / name for name in lab.experiment_names()]
+    ledger = [row for row in rows_of(lab.night(night) / "ledger.jsonl")]
+    trailers = git(root, "log", "--format=%(trailers:key=Nightlab-Key,valueonly)").split()
+    names: dict[str, list[Any]] = {
+        "sample": [row["key"] for row in rows_of(experiment / "samples.jsonl")],
+        "judgment": [(r["key"], r["judge"], r["repeat"], r["rubric"]) for r in rows_of(experiment / "judgments.jsonl")],
+        "commit": trailers,
+        "question": re.findall(r"(?m)^#+ @\S+ (q\d+.*)", lab.diary.read_text()),
+        "diary entry": re.findall(r"<!-- night: (\S+) -->", lab.diary.read_text()),
+        "event key": [row["key"] for row in rows_of(lab.night(night) / "events.jsonl") if "key" in row],
+        "dollar": [(row["op"], row["key"]) for row in ledger],
+        "tool result": [row["id"] for row in rows_of(lab.night(night) / "calls.jsonl")],
+        "note": re.findall(r"<!-- (\S+) -->", lab.notes.read_text()),
+    }
+    for what, found in names.items():
+        for name, count in Counter(found).items():
+            if count > 1:
+                yield f"{count} times the {what} {name}"
+
+
+def running(root: Path) -> Iterator[str]:
+    """Processes that still name the lab's folder."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            if f"{root}/" in words or f"{root} " in words:
+                yield f"still running: {path.parent.name} {words[:200]}"
+
+
+def differences(expected: dict[str, str], root: Path) -> list[str]:
+    """What is not as in the night that was not killed, as readable texts."""
+    found = record(root)
+    texts = [*twice(root), *running(root)]
+    for name in sorted({*expected, *found}):
+        before, after = expected.get(name, ""), found.get(name, "")
+        if before != after:
+            diff = difflib.unified_diff(before.splitlines(), after.splitlines(), "whole", "killed", lineterm="", n=1)
+            texts.append(f"{name} differs:\n" + "\n".join(list(diff)[:60]))
+    return texts
+
+
+def moments(root: Path, sample: int | None, chance: random.Random) -> list[Moment]:
+    """Every event boundary of the log and as many random instants between; or a choice of them."""
+    path = log_of(root)
+    assert path is not None
+    times = [time_of(row["t"]) for row in rows_of(path)]
+    gaps = [after - before for before, after in zip(times, times[1:], strict=False)] + [0.2]
+    exact = [Moment(number) for number in range(1, len(times) + 1)]
+    between = [Moment(number, chance.uniform(0, gap)) for number, gap in enumerate(gaps, 1) if gap > 0.002]
+    every = exact + between
+    return every if sample is None else sorted(chance.sample(every, min(sample, len(every))), key=lambda m: m.event)
+
+
+def time_of(text: str) -> float:
+    """Seconds of an event's time."""
+    from datetime import datetime
+
+    return datetime.fromisoformat(text).timestamp()
+
+
+def killtest(folder: Path, args: argparse.Namespace) -> list[Case]:
+    """All cases, `jobs` at a time."""
+    source, whole = template(folder / "template", args.small), folder / "whole"
+    run_case(source, whole, None, "worker")
+    expected, chance = record(whole), random.Random(args.seed)
+    if wrong := [*twice(whole), *running(whole)]:
+        raise SystemExit("the night that was not killed is not sound:\n" + "\n".join(wrong))
+    who = WHO if args.who == "all" else (args.who,)
+
+    def case(number: int, moment: Moment) -> Case:
+        root, began, killed = folder / f"case{number:03d}", time.monotonic(), who[number % len(who)]
+        try:
+            fell = run_case(source, root, moment, killed)
+            found = differences(expected, root)
+        except Exception as error:  # noqa: BLE001 - one case must not end the others; it counts as a difference
+            fell, found = -1, [f"{type(error).__name__}: {error}"]
+        done = Case(moment, killed, fell, time.monotonic() - began, found)
+        if not args.json:
+            print(f"{number:4d}  {killed:10s} {moment!s:22s} fell at {fell:3d}  {done.seconds:5.1f} s  {told(done)}")
+        if not found and not args.keep:
+            shutil.rmtree(root, ignore_errors=True)
+        return done
+
+    chosen = moments(whole, args.sample, chance)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        return list(pool.map(case, range(len(chosen)), chosen))
+
+
+def told(case: Case) -> str:
+    """The verdict on a case in one line."""
+    return "equal" if not case.differences else f"{len(case.differences)} differences"
+
+
+def parsed(words: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="one model, three prompts, three conditions")
+    parser.add_argument("--sample", type=int, help="so many moments, chosen by the seed; without it every one")
+    parser.add_argument("--seed", type=int, default=20261123)
+    parser.add_argument("--who", choices=[*WHO, "all"], default="worker", help="who is killed; all: each in turn")
+    parser.add_argument("--jobs", type=int, default=2, help="nights at a time")
+    parser.add_argument("--folder", type=Path, help="where the labs are made (default: a temporary folder)")
+    parser.add_argument("--keep", action="store_true", help="keep the labs of the cases that are equal too")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args(words)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the test; 1 where anything differs."""
+    args = parsed(words)
+    folder = args.folder or Path(tempfile.mkdtemp(prefix="nightlab-killtest-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    cases = killtest(folder.resolve(), args)
+    bad = [case for case in cases if case.differences]
+    if args.json:
+        print(json.dumps({"seconds": time.monotonic() - began, "cases": [asdict(case) for case in cases]}))
+    for case in [] if args.json else bad:
+        print(f"\n=== killed {case.who} at {case.moment}, fell at {case.fell}\n" + "\n".join(case.differences))
+    told_of = f"{len(cases)} kills, {len(bad)} nights differ, {time.monotonic() - began:.0f} s"
+    print(told_of if not bad else f"{told_of}; kept in {folder}", file=sys.stderr)
+    if not bad and not args.folder:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
