@@ -15,7 +15,7 @@ help:
 	@echo "make demo   one whole night on three tiny models, in a new ./demo-lab"
 	@echo "make test   every test, slow and real ones too, with coverage"
 	@echo "make lint   ruff, mypy --strict, sizes, floors, skills, generated files"
-	@echo "make bench  the speed of a sweep"
+	@echo "make bench  the speed of a sweep, of the embedded server, and of the demo night"
 	@echo "make docs   write tools/README.md and docs/reference anew"
 	@echo "make clean  remove .venv, caches and build outputs"
 
@@ -38,6 +38,8 @@ lint: dev
 
 bench: dev
 	$(BIN)/python bench/sweep.py $(ARGS)
+	$(BIN)/python bench/embedded.py $(ARGS)
+	$(BIN)/python bench/demo.py $(ARGS)
 
 docs: dev
 	$(BIN)/python scripts/generate.py
