@@ -100,6 +100,10 @@ class StorageError(NightlabError):
     exit_code = 2
 
 
+class DiskFull(StorageError):
+    """There is no room: nothing was lost, and the same command goes on when there is some."""
+
+
 class LockHeld(NightlabError):
     """Another night runs on this lab."""
 

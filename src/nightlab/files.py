@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -19,8 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nightlab.errors import StorageError, UsageError, nearest
+from nightlab.errors import DiskFull, StorageError, UsageError, nearest
 
+_PART = re.compile(r"\..+\.(\d+)-\w+\.part")
 _REFUSALS = {
     errno.ENOSPC: ("the disk is full", "free some space, then run the same command again: nothing was lost"),
     errno.EDQUOT: ("the disk quota is used up", "free some space, then run the same command again: nothing was lost"),
@@ -44,7 +46,8 @@ def storage(path: Path) -> Iterator[None]:
         refusal = _REFUSALS.get(error.errno or 0)
         if refusal is None:
             raise
-        raise StorageError(f"cannot write: {refusal[0]}", where=path, hint=refusal[1]) from error
+        kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
+        raise kind(f"cannot write: {refusal[0]}", where=path, hint=refusal[1]) from error
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
@@ -52,7 +55,8 @@ def write_atomic(path: Path, data: str | bytes) -> None:
     raw = data.encode("utf-8") if isinstance(data, str) else data
     with storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        prefix = f".{path.name}.{os.getpid()}-"
+        fd, temporary = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=path.parent)
         try:
             with os.fdopen(fd, "wb") as out:
                 out.write(raw)
@@ -65,6 +69,24 @@ def write_atomic(path: Path, data: str | bytes) -> None:
                 os.unlink(temporary)
             raise
         _sync_folder(path.parent)
+
+
+def clear_parts(folder: Path) -> int:
+    """Remove what processes that were killed while they replaced a file left below a folder; how many there were."""
+    found = [path for path in folder.rglob(".*.part") if (name := _PART.fullmatch(path.name)) and _dead(int(name[1]))]
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
+
+
+def _dead(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def _mode(path: Path) -> int:
@@ -111,7 +133,16 @@ def parse_yaml(text: str, where: Path | str, error: type[UsageError], *, first_l
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """SafeLoader that refuses a key given twice."""
+        """SafeLoader that refuses a key given twice, and names the line of a value that is none (`2026-99-99`)."""
+
+        def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+            try:
+                made = super().construct_object(node, deep=deep)
+                if isinstance(made, str):
+                    made.encode("utf-8")  # an escape can make half a surrogate pair
+            except ValueError as problem:
+                raise yaml.constructor.ConstructorError(None, None, str(problem), node.start_mark) from problem
+            return made
 
     def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
@@ -135,8 +166,12 @@ def parse_yaml(text: str, where: Path | str, error: type[UsageError], *, first_l
     except yaml.MarkedYAMLError as problem:
         line = first_line + (problem.problem_mark.line if problem.problem_mark else 0)
         raise error(f"malformed YAML: {problem.problem or problem.context}", where=f"{where}:{line}") from problem
-    except yaml.YAMLError as problem:
-        raise error(f"malformed YAML: {problem}", where=str(where)) from problem
+    except yaml.reader.ReaderError as problem:
+        line = first_line + text.count("\n", 0, problem.position)
+        what = f"malformed YAML: the character #x{ord(text[problem.position]):04x} is not allowed"
+        raise error(what, where=f"{where}:{line}") from problem
+    except RecursionError:
+        raise error("malformed YAML: nested too deeply", where=where) from None
 
 
 def canonical(value: object) -> str:
@@ -250,7 +285,11 @@ class JsonLines:
 
 
 def _line(row: Mapping[str, object]) -> bytes:
-    return json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8") + b"\n"
+    text = json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        return text.encode("utf-8") + b"\n"
+    except UnicodeEncodeError:  # half a surrogate pair in a foreign text: only an escape can hold it
+        return json.dumps(row, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -39,7 +39,7 @@ class Lab:
         self.servers = self.state / "servers"
         self.notes = root / "scaffolding_notes.md"
         self.cache = root / ".nightlab"
-        self.checkpoints = self.cache / "checkpoints.sqlite"
+        self.checkpoints = root / config.checkpoints
         self.adapters_cache = self.cache / "adapters"
         self.jobs = self.cache / "jobs"
         self.lock = self.cache / "lock"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -55,6 +56,9 @@ KEYS: dict[str, Key] = {
     "turns": Key(500, "turns that a night may take", least=1),
     "bootstrap": Key(2000, "resamples behind every confidence interval", least=100),
     "commit_limit_mb": Key(5.0, "larger files are committed by size and hash only", least=0.001),
+    "checkpoints": Key(
+        ".nightlab/checkpoints.sqlite", "where a night keeps its place: a file on a local disk, or postgresql://..."
+    ),
     "containment": Key(
         "any",
         "the least sandbox for agents' commands; without it they are refused",
@@ -71,6 +75,11 @@ class Setting:
 
     value: Value
     origin: str
+
+    @property
+    def shown(self) -> Value:
+        """The value as anybody may read it: a password in a URL is left out."""
+        return without_password(self.value) if isinstance(self.value, str) else self.value
 
 
 class Config:
@@ -97,6 +106,7 @@ class Config:
     turns: int
     bootstrap: int
     commit_limit_mb: float
+    checkpoints: str
     containment: str
     author_name: str
     author_email: str
@@ -119,8 +129,8 @@ class Config:
         return iter(sorted(self._settings.items()))
 
     def snapshot(self) -> dict[str, Value]:
-        """The plain values, for a night's record."""
-        return {key: setting.value for key, setting in self.items()}
+        """The plain values as anybody may read them, for a night's record."""
+        return {key: setting.shown for key, setting in self.items()}
 
 
 def read_table(pyproject: Path) -> dict[str, Any] | None:
@@ -152,6 +162,12 @@ def load(pyproject: Path, flags: Mapping[str, Value | None] | None = None) -> Co
     return Config(settings)
 
 
+def without_password(text: str) -> str:
+    """A text in which the passwords of URLs are `***`."""
+    text = re.sub(r"(://[^/\s:@]*:)[^/\s]*@", r"\1***@", text)
+    return re.sub(r"(?i)\b(password=)[^&\s]+", r"\1***", text)
+
+
 def _known(name: str, where: Path | str) -> str:
     key = name.replace("-", "_")
     if key not in KEYS:
@@ -167,12 +183,16 @@ def _checked(name: str, value: object, where: Path | str) -> Value:
     kind = type(spec.default)
     converted = _converted(value, kind)
     if converted is None:
-        raise ConfigError(f"{name} must be {_named(kind)}, not {value!r}", where=where)
+        raise ConfigError(f"{name} must be {_named(kind)}, not {_said(value)}", where=where)
     if spec.choices and converted not in spec.choices:
-        raise ConfigError(f"{name} must be one of {', '.join(spec.choices)}, not {value!r}", where=where)
+        raise ConfigError(f"{name} must be one of {', '.join(spec.choices)}, not {_said(value)}", where=where)
     if spec.least is not None and not isinstance(converted, str) and not converted >= spec.least:
-        raise ConfigError(f"{name} must be at least {spec.least:g}, not {value!r}", where=where)
+        raise ConfigError(f"{name} must be at least {spec.least:g}, not {_said(value)}", where=where)
     return converted
+
+
+def _said(value: object) -> str:
+    return repr(without_password(value) if isinstance(value, str) else value)
 
 
 def _converted(value: object, kind: type) -> Value | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
@@ -167,9 +167,10 @@ class NightStaff:
     async def _graph(self, session: SubSession) -> graph.Where:
         assert self.saver is not None
         app = graph.build(session, self.saver)
-        config: Any = {"configurable": {"thread_id": f"{self.night}/{session.watch.name}"}}
+        thread = f"{self.night}/{session.watch.name}"
         # In a context of its own: LangGraph would take a graph inside a task for a part of the outer graph.
-        return cast(graph.Where, await asyncio.create_task(_go_on(app, config, session), context=contextvars.Context()))
+        work = graph.go_on(app, thread, session.watch)
+        return await asyncio.create_task(work, context=contextvars.Context())
 
     def _end(self, order: Order, session: SubSession, error: ToolFailure | NightlabError | None) -> None:
         told: dict[str, Any] = {"ok": error is None}
@@ -181,15 +182,6 @@ class NightStaff:
         told |= {"turns": session.turns, "usd": spent.usd, "tokens": spent.tokens}
         key = f"{order.call}/reported"
         self.events.once(key, "delegation_ended", call=order.call, agent=order.agent.name, watch=order.watch, **told)
-
-
-async def _go_on(app: graph.Graph, config: Any, session: SubSession) -> Any:
-    """Run a graph from where its checkpoint stands; what it ended with, where it had ended."""
-    state = await app.aget_state(config)
-    if state.values and not state.next:
-        return state.values
-    given = None if state.values else graph.Where(watch=session.watch.name)
-    return await app.ainvoke(given, config, durability="sync")
 
 
 def _agent(lab: Lab, name: str) -> AgentSpec:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol, TypedDict, cast
 
 os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"  # read when langgraph is imported: a checkpoint row must not name code
 for _tracing in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2"):
     os.environ.pop(_tracing, None)
 
+from langchain_core.runnables import RunnableConfig  # noqa: E402
 from langgraph.checkpoint.base import BaseCheckpointSaver  # noqa: E402
 from langgraph.func import task  # noqa: E402
 from langgraph.graph import END, START, StateGraph  # noqa: E402
@@ -137,6 +138,19 @@ def build(session: Session, checkpointer: BaseCheckpointSaver[str]) -> Graph:
     graph.add_edge("act", "wait")
     graph.add_conditional_edges("wait", lambda state: END if state.get("outcome") else "think", ["think", END])
     return graph.compile(checkpointer=checkpointer)
+
+
+async def go_on(app: Graph, thread: str, watch: Watch) -> Where:
+    """Run a watch's graph from where its checkpoint stands; what it ended with, also where it had ended before.
+
+    Only the outcome says that it ended: nothing is `next` either where a step was written and its checkpoint was not.
+    """
+    config: RunnableConfig = {"configurable": {"thread_id": thread}}
+    state = await app.aget_state(config)
+    if state.values.get("outcome"):
+        return cast(Where, state.values)
+    given = None if state.values else Where(watch=watch.name)
+    return cast(Where, await app.ainvoke(given, config, durability="sync"))
 
 
 def _after_thinking(watch: Watch) -> Any:

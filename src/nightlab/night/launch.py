@@ -8,11 +8,13 @@ import shutil
 from pathlib import Path
 
 from nightlab.agents import AgentSpec
-from nightlab.errors import LabError, NotSetUp, StorageError
+from nightlab.errors import ConfigError, LabError, NotSetUp, StorageError
 from nightlab.lab import Lab
+from nightlab.night.disks import check_disk
 from nightlab.night.lock import held, living_holder
 from nightlab.night.options import Options, deadline
 from nightlab.record.repository import Repository
+from nightlab.settings import without_password
 
 LEAST_FREE_MB = 50
 LOCAL = ("torch", "transformers", "safetensors")  # what the embedded model server imports
@@ -28,10 +30,23 @@ def preflight(lab: Lab, options: Options) -> None:
         raise LabError("no research state", where=lab.state_file, hint="`nightlab init .` adds what is missing")
     lab.experiment_names()
     _writable(lab.root)
+    _checkpoints(lab)
     Repository(lab.root).check()
     for lock in (lab.lock, lab.supervisor):
         if holder := living_holder(lock):
             raise held(lock, holder)
+
+
+def _checkpoints(lab: Lab) -> None:
+    if "://" not in lab.config.checkpoints:
+        check_disk(lab.checkpoints)
+        return
+    from nightlab.night.keeping import by_url, check_server
+
+    if not by_url(lab.config.checkpoints):
+        what = f"checkpoints cannot be kept at {without_password(lab.config.checkpoints)!r}"
+        raise ConfigError(what, hint="name a path on a local disk, or postgresql://user@host/database")
+    check_server(lab.config.checkpoints)
 
 
 def _brain(lab: Lab) -> None:

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import platform
-import sqlite3
 import time
 import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any
 
 from nightlab import __version__
 from nightlab.agents import AgentSpec
 from nightlab.brains import Brain
 from nightlab.budget import Budget, Limits
 from nightlab.compute import open_place
-from nightlab.errors import BudgetExceeded, NightlabError
+from nightlab.errors import BudgetExceeded, DiskFull, NightlabError
 from nightlab.events import EventLog
 from nightlab.lab import KINDS, Lab, look_up_all
 from nightlab.night import graph, pulse
-from nightlab.night.checkpoints import open_saver
 from nightlab.night.control import Control, size_of
 from nightlab.night.delegation import BrainFor, NightStaff
 from nightlab.night.journal import Journal
+from nightlab.night.keeping import Saver, kept
 from nightlab.night.launch import preflight
 from nightlab.night.lock import LabLock
 from nightlab.night.minds import open_brain
@@ -162,6 +161,8 @@ class _Night:
             return await _until(control.now, self._watches(session), works)
         except BudgetExceeded as error:
             return End("stopped", str(error))
+        except DiskFull:
+            raise  # a night goes on when there is room; it does not end for it
         except NightlabError as error:
             self.events.emit("error", what=str(error))
             return End("failed", str(error))
@@ -182,31 +183,13 @@ class _Night:
 
     async def _one_watch(self, session: NightSession) -> graph.Where:
         session.open_watch()
-        try:
-            return await self._graph(session)
-        except sqlite3.DatabaseError as error:
-            return await self._without_checkpoint(session, error)
 
-    async def _without_checkpoint(self, session: NightSession, error: Exception) -> graph.Where:
-        """A checkpoint that cannot be read is put aside: the transcript says where the watch stands."""
-        aside = self.lab.checkpoints.with_suffix(f".{self.night}.damaged")
-        self.lab.checkpoints.replace(aside)
-        for extra in ("-wal", "-shm"):
-            self.lab.checkpoints.with_name(self.lab.checkpoints.name + extra).unlink(missing_ok=True)
-        why = f"{error}; kept as {aside.name}"
-        self.events.emit("degradation", what="the checkpoint was rebuilt from the transcript", why=why, where="night")
-        return await self._graph(session)
-
-    async def _graph(self, session: NightSession) -> graph.Where:
-        async with open_saver(self.lab.checkpoints) as saver:
+        async def go_on(saver: Saver) -> graph.Where:
             self.staff.saver = saver
             app = graph.build(session, saver)
-            config: Any = {"configurable": {"thread_id": f"{self.night}/{session.watch.name}"}}
-            state = await app.aget_state(config)
-            if state.values and not state.next:
-                return cast(graph.Where, state.values)
-            given = None if state.values else graph.Where(watch=session.watch.name)
-            return cast(graph.Where, await app.ainvoke(given, config, durability="sync"))
+            return await graph.go_on(app, f"{self.night}/{session.watch.name}", session.watch)
+
+        return await kept(self.lab, self.night, self.events, go_on)
 
     def _session(self, budget: Budget, works: NightWorks, control: Control) -> NightSession:
         agent = AgentSpec.load(self.lab, AGENT)

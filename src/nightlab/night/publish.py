@@ -6,12 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nightlab.events import EventLog
+from nightlab.files import clear_parts
 from nightlab.lab import Lab
 from nightlab.record.repository import Repository
 
 
 def repository(lab: Lab, events: EventLog | None = None) -> Repository:
-    """The lab's repository with the lab's author and limits; what it leaves out is a degradation of the night."""
+    """The lab's repository with the lab's author and limits; what it leaves out is a degradation of the night.
+
+    What a killed process left half written is removed first: it must not be committed.
+    """
+    for folder in (lab.state, lab.experiments):
+        clear_parts(folder)
 
     def say(what: str) -> None:
         if events is not None:
