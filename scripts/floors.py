@@ -19,7 +19,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 FLOORS = (
-    ("__init__", "errors", "secrets", "files", "settings", "lab", "events", "budget"),
+    ("__init__", "errors", "secrets", "strict_yaml", "files", "settings", "lab", "events", "budget"),
     ("compute", "job", "adapters", "brains", "practice"),
     ("servers",),
     ("experiments",),

@@ -164,7 +164,15 @@ def test_reading_names_the_file_and_the_neighbour(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "says", "line"),
-    [("a: 1\nb: [1\n", "expected", 3), ("a: 1\na: 2\n", "given twice", 2), ("? [1]\n: 2\n", "no plain value", 1)],
+    [
+        ("a: 1\nb: [1\n", "expected", 3),
+        ("a: 1\na: 2\n", "given twice", 2),
+        ("? [1]\n: 2\n", "no plain value", 1),
+        ("a: 1\nb: 2026-99-99\n", "month must be", 2),
+        ("a: 1\nb: [!!int x]\n", "invalid literal", 2),
+        ("a: 1\nb: 'x\0'\n", "#x0000 is not allowed", 2),
+        ('a: 1\nb: "\\ud800"\n', "surrogates not allowed", 2),
+    ],
 )
 def test_malformed_yaml_names_its_line(tmp_path: Path, text: str, says: str, line: int) -> None:
     path = tmp_path / "f.yaml"
@@ -172,6 +180,20 @@ def test_malformed_yaml_names_its_line(tmp_path: Path, text: str, says: str, lin
     with pytest.raises(ConfigError, match=says) as caught:
         read_yaml(path, ConfigError)
     assert f"{path}:{line}" in str(caught.value)
+
+
+def test_yaml_that_never_ends_nesting_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "f.yaml").write_text("a: " + "[" * 3000)
+    with pytest.raises(ConfigError, match=r"nested too deeply \(.*f\.yaml\)"):
+        read_yaml(tmp_path / "f.yaml", ConfigError)
+
+
+def test_half_a_surrogate_pair_is_kept_as_an_escape(tmp_path: Path) -> None:
+    lines = JsonLines(tmp_path / "f.jsonl")
+    lines.append_many([{"a": "\ud800é"}, {"a": "é"}])
+    lines.close()
+    assert [row["a"] for row in lines.read()] == ["\ud800é", "é"]
+    assert lines.path.read_bytes().decode("utf-8").count("é") == 1
 
 
 def test_yaml_reads_plain_values(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -130,48 +130,9 @@ def read_yaml(path: Path, error: type[UsageError]) -> Any:
 
 def parse_yaml(text: str, where: Path | str, error: type[UsageError], *, first_line: int = 1) -> Any:
     """YAML text that stands at line `first_line` of `where`; see read_yaml."""
-    import yaml
+    from nightlab import strict_yaml
 
-    class Loader(yaml.SafeLoader):
-        """SafeLoader that refuses a key given twice, and names the line of a value that is none (`2026-99-99`)."""
-
-        def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-            try:
-                made = super().construct_object(node, deep=deep)
-                if isinstance(made, str):
-                    made.encode("utf-8")  # an escape can make half a surrogate pair
-            except ValueError as problem:
-                raise yaml.constructor.ConstructorError(None, None, str(problem), node.start_mark) from problem
-            return made
-
-    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = loader.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(None, None, "a key that is no plain value", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", key_node.start_mark
-                )
-            seen.add(key)
-        loader.flatten_mapping(node)
-        return loader.construct_mapping(node, deep=True)
-
-    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    try:
-        return yaml.load(text, Loader)
-    except yaml.MarkedYAMLError as problem:
-        line = first_line + (problem.problem_mark.line if problem.problem_mark else 0)
-        raise error(f"malformed YAML: {problem.problem or problem.context}", where=f"{where}:{line}") from problem
-    except yaml.reader.ReaderError as problem:
-        line = first_line + text.count("\n", 0, problem.position)
-        what = f"malformed YAML: the character #x{ord(text[problem.position]):04x} is not allowed"
-        raise error(what, where=f"{where}:{line}") from problem
-    except RecursionError:
-        raise error("malformed YAML: nested too deeply", where=where) from None
+    return strict_yaml.parse(text, where, error, first_line)
 
 
 def canonical(value: object) -> str:
