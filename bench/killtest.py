@@ -42,6 +42,7 @@ from nightlab.testing.nights import differences, git, record, rows_of, running, 
 
 POLL = 0.0005  # seconds between two looks at the log
 PATIENCE = 300.0  # seconds that a night may take
+RESTARTS = (b'"worker_lost"', b'"night_resumed"')
 SEED = 7
 SMALL_PROMPTS = ("creative-pineapple-pizza", "direct-mondays", "instruction-movie")
 SMALL_CONDITIONS = ("layers_0_20", "sarcasm_full")
@@ -62,11 +63,11 @@ class Moment:
 
 @dataclass(frozen=True)
 class Case:
-    """One night that was killed: when and who, the line at which it fell, and what differs ("" is nothing)."""
+    """One night that was killed: when and who, the lines at which it fell, and what differs."""
 
-    moment: Moment
-    who: str
-    fell: int
+    moments: list[Moment]
+    who: list[str]
+    fell: list[int]
     seconds: float
     differences: list[str]
 
@@ -105,22 +106,39 @@ def log_of(root: Path) -> Path | None:
 
 
 def lines_of(root: Path) -> int:
-    """Complete lines of the log so far."""
+    """Complete lines of the log so far, without those that only a killed night has."""
     path = log_of(root)
-    return path.read_bytes().count(b"\n") if path else 0
+    lines = path.read_bytes().splitlines(keepends=True) if path else []
+    return sum(line.endswith(b"\n") and not any(kind in line[:80] for kind in RESTARTS) for line in lines)
 
 
-def wait_for(root: Path, moment: Moment, night: subprocess.Popen[bytes]) -> None:
-    """Return at the moment, or when the night is over before it."""
+def wait_for(root: Path, moment: Moment, night: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """Return at the moment, or when the night is over before it; a night that nobody runs is started again."""
     until, path, seen, size = time.monotonic() + PATIENCE, None, 0, -1
-    while seen < moment.event and night.poll() is None:
+    while seen < moment.event:
         path = path or log_of(root)
         if path and (now := path.stat().st_size) != size:
             seen, size = lines_of(root), now
+        if night.poll() is not None and not works(root):
+            if over(root):
+                return night
+            night = launch(root)
         if time.monotonic() > until:
             raise TimeoutError(f"{root}: {moment} did not come within {PATIENCE:.0f} s")
         time.sleep(POLL)
     time.sleep(moment.after)
+    return night
+
+
+def works(root: Path) -> bool:
+    """Whether a worker or a supervisor lives."""
+    return any(living_holder(root / ".nightlab" / name) for name in ("lock", "supervisor"))
+
+
+def over(root: Path) -> bool:
+    """Whether the night has ended and its last commit is made."""
+    lab = Lab.open(root)
+    return bool(lab.latest_night() and not unfinished(lab) and not unclosed(lab))
 
 
 def kill(root: Path, who: str, night: subprocess.Popen[bytes]) -> None:
@@ -135,27 +153,27 @@ def kill(root: Path, who: str, night: subprocess.Popen[bytes]) -> None:
 
 def finish(root: Path, night: subprocess.Popen[bytes]) -> None:
     """Wait until nobody works on the lab; start the night again until it is over and closed."""
-    lab, until = Lab.open(root), time.monotonic() + PATIENCE
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         night.wait(timeout=PATIENCE)
-        while any(living_holder(path) for path in (lab.lock, lab.supervisor)) and time.monotonic() < until:
+        while works(root) and time.monotonic() < until:
             time.sleep(0.02)
-        if lab.latest_night() and not unfinished(lab) and not unclosed(lab):
+        if over(root):
             return
         night = launch(root)
     raise TimeoutError(f"{root}: the night did not end within {PATIENCE:.0f} s")
 
 
-def run_case(source: Path, root: Path, moment: Moment | None, who: str) -> int:
-    """One night in a copy of the lab, killed at a moment; the line at which it fell, 0 for none."""
+def run_case(source: Path, root: Path, moments: Sequence[Moment] = (), who: Sequence[str] = WHO) -> list[int]:
+    """One night in a copy of the lab, killed at moments; the lines at which it fell."""
     shutil.copytree(source, root, symlinks=True)
+    fell = []
     with staged(source):
         night = launch(root)
-        fell = 0
-        if moment:
-            wait_for(root, moment, night)
-            kill(root, who, night)
-            fell = lines_of(root)
+        for moment, killed in zip(moments, itertools.cycle(who), strict=False):
+            night = wait_for(root, moment, night)
+            kill(root, killed, night)
+            fell.append(lines_of(root))
         finish(root, night)
     return fell
 
@@ -188,34 +206,39 @@ def moments(root: Path, sample: int | None, chance: random.Random) -> list[Momen
 def killtest(folder: Path, args: argparse.Namespace) -> list[Case]:
     """All cases, `jobs` at a time."""
     source, whole = template(folder / "template", args.small), folder / "whole"
-    run_case(source, whole, None, "worker")
-    expected, chance = record(whole), random.Random(args.seed)
+    run_case(source, whole)
+    expected = record(whole)
     if wrong := [*twice(whole), *running(whole)]:
         raise SystemExit("the night that was not killed is not sound:\n" + "\n".join(wrong))
-    who = WHO if args.who == "all" else (args.who,)
+    who = list(WHO) if args.who == "all" else [args.who]
 
-    def case(number: int, moment: Moment) -> Case:
-        root, began, killed = folder / f"case{number:03d}", time.monotonic(), who[number % len(who)]
+    def case(number: int, chosen: list[Moment]) -> Case:
+        root, began = folder / f"case{number:03d}", time.monotonic()
+        killed = [who[(number + place) % len(who)] for place in range(len(chosen))]
+        fell, found = [], []
         try:
-            fell = run_case(source, root, moment, killed)
+            fell = run_case(source, root, chosen, killed)
             found = differences(expected, root)
         except Exception as error:  # noqa: BLE001 - one case must not end the others; it counts as a difference
-            fell, found = -1, [f"{type(error).__name__}: {error}"]
-        done = Case(moment, killed, fell, time.monotonic() - began, found)
+            found = [f"{type(error).__name__}: {error}"]
+        done = Case(chosen, killed, fell, time.monotonic() - began, found)
         if not args.json:
-            print(f"{number:4d}  {killed:10s} {moment!s:22s} fell at {fell:3d}  {done.seconds:5.1f} s  {told(done)}")
+            print(f"{number:4d} {done.seconds:6.1f} s  {told(done)}", flush=True)
         if not found and not args.keep:
             shutil.rmtree(root, ignore_errors=True)
         return done
 
-    chosen = moments(whole, args.sample, chance)
+    every = moments(whole, args.sample, random.Random(args.seed))
+    nights = -(-len(every) // args.each)
     with ThreadPoolExecutor(args.jobs) as pool:
-        return list(pool.map(case, range(len(chosen)), chosen))
+        return list(pool.map(case, range(nights), [every[start::nights] for start in range(nights)]))
 
 
 def told(case: Case) -> str:
-    """The verdict on a case in one line."""
-    return "equal" if not case.differences else f"{len(case.differences)} differences"
+    """A case in one line."""
+    kills = zip(case.moments, case.who, [*case.fell, *[None] * len(case.moments)], strict=False)
+    verdict = "equal" if not case.differences else f"{len(case.differences)} differences"
+    return f"{verdict}: " + ", ".join(f"{who} at {moment} (fell at {fell})" for moment, who, fell in kills)
 
 
 def parsed(words: Sequence[str] | None) -> argparse.Namespace:
@@ -225,6 +248,7 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sample", type=int, help="so many moments, chosen by the seed; without it every one")
     parser.add_argument("--seed", type=int, default=20261123)
     parser.add_argument("--who", choices=[*WHO, "all"], default="worker", help="who is killed; all: each in turn")
+    parser.add_argument("--each", type=int, default=1, help="kills of one night, at most 4")
     parser.add_argument("--jobs", type=int, default=2, help="nights at a time")
     parser.add_argument("--folder", type=Path, help="where the labs are made (default: a temporary folder)")
     parser.add_argument("--keep", action="store_true", help="keep the labs of the cases that are equal too")
@@ -243,8 +267,9 @@ def main(words: Sequence[str] | None = None) -> int:
     if args.json:
         print(json.dumps({"seconds": time.monotonic() - began, "cases": [asdict(case) for case in cases]}))
     for case in [] if args.json else bad:
-        print(f"\n=== killed {case.who} at {case.moment}, fell at {case.fell}\n" + "\n".join(case.differences))
-    told_of = f"{len(cases)} kills, {len(bad)} nights differ, {time.monotonic() - began:.0f} s"
+        print(f"\n=== {told(case)}\n" + "\n".join(case.differences))
+    kills = sum(len(case.moments) for case in cases)
+    told_of = f"{kills} kills, {len(bad)} of {len(cases)} nights differ, {time.monotonic() - began:.0f} s"
     print(told_of if not bad else f"{told_of}; kept in {folder}", file=sys.stderr)
     if not bad and not args.folder:
         shutil.rmtree(folder, ignore_errors=True)

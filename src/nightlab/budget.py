@@ -57,6 +57,22 @@ class Entry:
         return self.reserved if self.cost is None else self.cost
 
 
+@dataclass(frozen=True)
+class Clock:
+    """The wall clock, which says when the deadline is and may be set back; and seconds that nobody can set."""
+
+    wall: Callable[[], float] = time.time
+    elapsed: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def over(self, deadline: float | None) -> float:
+        """The elapsed time at which a deadline is past, whatever becomes of the wall clock."""
+        return math.inf if deadline is None else self.elapsed() + deadline - self.wall()
+
+    def left(self, deadline: float | None, over: float) -> float | None:
+        """Seconds until the deadline by the clock that is first, at least 0; None where there is none."""
+        return None if deadline is None else max(0.0, min(deadline - self.wall(), over - self.elapsed()))
+
+
 class Reservation:
     """An amount set aside; `commit` it with the true cost, or `release` it when nothing was spent."""
 
@@ -76,8 +92,17 @@ class Reservation:
 class Budget:
     """The ledger of one night."""
 
-    def __init__(self, path: Path, limits: Limits, *, on_warning: Callable[[str, float], None] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limits: Limits,
+        *,
+        on_warning: Callable[[str, float], None] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self.limits = limits
+        self._clock = clock or Clock()
+        self._over = self._clock.over(limits.deadline)
         self._lines = JsonLines(path)
         self._entries: dict[str, Entry] = {}
         self._spent = Amounts()
@@ -132,7 +157,7 @@ class Budget:
 
     def seconds_left(self) -> float | None:
         """Seconds until the deadline, at least 0; None where there is none."""
-        return None if self.limits.deadline is None else max(0.0, self.limits.deadline - time.time())
+        return self._clock.left(self.limits.deadline, self._over)
 
     def check_clock(self) -> None:
         """Raise BudgetExceeded when the deadline is past."""
@@ -148,6 +173,8 @@ class Budget:
 
     def change(self, limits: Limits) -> None:
         """Use other limits from now on; a share of them that is used already is warned of."""
+        if limits.deadline != self.limits.deadline:
+            self._over = self._clock.over(limits.deadline)
         self.limits = limits
         before, self._warned = self._warned, self._crossed()
         for name, share in sorted(self._warned - before):
@@ -219,6 +246,8 @@ class Share(Budget):
         self.whole = whole
         self.who = who
         self.limits = limits
+        self._clock = whole._clock
+        self._over = self._clock.over(limits.deadline)
 
     def reserve(
         self, key: str, *, usd: float | None = 0.0, tokens: int = 0, gpu_seconds: float = 0.0, who: str = ""

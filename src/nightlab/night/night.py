@@ -29,7 +29,7 @@ from nightlab.night.minds import open_brain
 from nightlab.night.options import Ending, Options, Result, deadline, new_night
 from nightlab.night.session import NightSession, toolbox_of
 from nightlab.night.state import limits_of, unclosed, unfinished
-from nightlab.night.watch import Watch, last_text, watch_names
+from nightlab.night.watch import Watch, last_text, led_watches, next_watch, open_newest
 from nightlab.night.works import NightWorks
 from nightlab.night.wrapup import close_night, close_unclosed, open_questions, wrap_up
 
@@ -179,7 +179,7 @@ class _Night:
                 return End("finished" if agent_ended else "stopped", outcome["reason"])
             session.handover = last_text(session.watch.messages)
             session.watch.close()
-            session.watch = Watch(self.folder, _next_watch(session.watch.name))
+            session.watch = Watch(self.folder, next_watch(self.folder))
 
     async def _one_watch(self, session: NightSession) -> graph.Where:
         session.open_watch()
@@ -193,7 +193,7 @@ class _Night:
 
     def _session(self, budget: Budget, works: NightWorks, control: Control) -> NightSession:
         agent = AgentSpec.load(self.lab, AGENT)
-        names = watch_names(self.folder)
+        watch, names = open_newest(self.folder, self.events), led_watches(self.folder)
         journal = Journal(self.folder)
         self.staff = NightStaff(
             self.lab, self.night, self.events, budget, journal, works, self._brain_for(budget), control
@@ -208,7 +208,7 @@ class _Night:
             budget=budget,
             journal=journal,
             works=works,
-            watch=Watch(self.folder, names[-1] if names else "watch_01"),
+            watch=watch,
             turns=sum(row["kind"] == "turn" and row["watch"] in names for row in self.events.read()),
             staff=self.staff,
             control=control,
@@ -267,7 +267,3 @@ async def _until(now: asyncio.Event, work: Coroutine[Any, Any, End], works: Nigh
     working.cancel()
     await asyncio.wait([working], timeout=CANCELLING)
     return End("stopped", works.why_stopped)
-
-
-def _next_watch(name: str) -> str:
-    return f"watch_{int(name.removeprefix('watch_')) + 1:02d}"

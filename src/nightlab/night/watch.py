@@ -6,14 +6,17 @@ Nothing is ever edited: current models bind their thinking to the exact prefix.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from nightlab.brains import Turn, TurnRequest
 from nightlab.errors import StorageError
+from nightlab.events import EventLog
 from nightlab.files import JsonLines, now
 
 Message = dict[str, Any]
+_NUMBERED = re.compile(r"watch_\d+(?=\.(?:damaged\.)?jsonl$)")
 
 
 class Watch:
@@ -81,6 +84,31 @@ class Watch:
 def watch_names(folder: Path) -> list[str]:
     """The watches of the agent that leads a night, oldest first."""
     return sorted(path.stem for path in folder.glob("watch_*.jsonl") if path.stem.removeprefix("watch_").isdigit())
+
+
+def led_watches(folder: Path) -> list[str]:
+    """The same with those whose transcript was put aside: their turns and calls count on."""
+    found = (_NUMBERED.match(path.name) for path in folder.glob("watch_*.jsonl"))
+    return sorted({match[0] for match in found if match})
+
+
+def next_watch(folder: Path) -> str:
+    """A name for the next watch of the agent that leads: no watch had it before."""
+    numbers = [int(name.removeprefix("watch_")) for name in led_watches(folder)]
+    return f"watch_{max(numbers, default=0) + 1:02d}"
+
+
+def open_newest(folder: Path, events: EventLog) -> Watch:
+    """The watch that a night goes on with; a transcript that cannot be read is put aside, and a new watch begins."""
+    names = watch_names(folder)
+    try:
+        return Watch(folder, names[-1] if names else next_watch(folder))
+    except StorageError as error:
+        aside = folder / f"{names[-1]}.damaged.jsonl"
+        (folder / f"{names[-1]}.jsonl").replace(aside)
+        what = f"the transcript {names[-1]} was damaged: a new watch began from the situation"
+        events.emit("degradation", what=what, why=f"{error.what}; kept as {aside.name}", where="night")
+        return Watch(folder, next_watch(folder))
 
 
 def last_text(messages: list[Message]) -> str:

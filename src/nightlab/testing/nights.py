@@ -1,6 +1,6 @@
 """Two nights compared: what a night left, as texts in which what differs between any two nights is normalised.
 
-Set aside (see `normal`): the night's name, times, durations, ports, hashes of commits, folders and plans, server ids, the
+Set aside (see `normal`): the night's name, times, durations, ports, hashes, server ids, the
 lab's folder, and the lines that say that the night's process was lost. Of rows: time, latency, server, attempt, place.
 """
 
