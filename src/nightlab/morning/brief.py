@@ -15,12 +15,14 @@ from nightlab.errors import NightlabError
 from nightlab.files import write_atomic
 from nightlab.lab import Lab
 from nightlab.morning.beliefs import Belief, believed, to_do
+from nightlab.morning.idle import Idle
 from nightlab.morning.inbox import Question, open_questions
 from nightlab.morning.layout import Item, Section, laid_out
 from nightlab.morning.night import Story, Trouble, counts, spent, story, when
 from nightlab.morning.text import clean, duration
 
 FENCE = "```"
+IDLE = 4  # lines about idle time
 T = TypeVar("T")
 
 
@@ -46,6 +48,10 @@ class Brief:
     corrections: tuple[str, ...]
     troubles: tuple[Trouble, ...]
     next: tuple[str, ...]
+    idle: tuple[Idle, ...] = ()
+    left_open: tuple[str, ...] = ()
+    early: float = 0.0
+    """Seconds before its deadline that the night ended."""
 
     def data(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -73,7 +79,12 @@ class Brief:
             self._needs(),
             Section("Found", tuple(found), "report.md", "nothing that is claimed", "; ".join(self.cells)),
             Section("Failed", (*failed, *mended), "nightlab tail", "nothing"),
-            Section("Spent", (Item("", self._spent()),), "nightlab status", ""),
+            Section(
+                "Spent",
+                (Item("", self._spent(), tuple(i.text(when(i.since)) for i in self.idle[:IDLE])),),
+                "nightlab status",
+                "",
+            ),
         ]
 
     def _needs(self) -> Section:
@@ -82,6 +93,9 @@ class Brief:
 
     def _next(self) -> Section:
         again = ("nightlab run goes on with this night",) if self.state == "dead" else ()
+        if self.left_open:
+            early = f"{duration(self.early)} early" if self.early else "as it is"
+            again = (f"ended {early}, still open: {clean(', '.join(self.left_open), 120)}",)
         return Section(
             "Next", tuple(Item("", t) for t in (*again, *self.next)), "RESEARCH_STATE.md", "the queue is empty"
         )
@@ -119,6 +133,9 @@ def brief_of(lab: Lab, night: str | None = None) -> Brief:
         corrections=tuple(told.corrections),
         next=_read(lambda: tuple(to_do(lab)), (), unread),
         troubles=(*unread, *told.troubles.values()),
+        idle=told.times.idle(),
+        left_open=tuple(told.left_open),
+        early=told.early(),
     )
 
 

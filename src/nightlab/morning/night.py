@@ -15,9 +15,10 @@ from nightlab.budget import Budget, Limits
 from nightlab.events import EventLog
 from nightlab.files import JsonLines
 from nightlab.lab import Lab
+from nightlab.morning.idle import Times
 from nightlab.morning.text import clean
 
-TROUBLE = frozenset(["server_failed", "degradation", "error", "budget_warning"])
+TROUBLE = frozenset(["server_failed", "degradation", "error", "budget_warning", "worker_lost"])
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,16 @@ class Story:
     corrections: list[str] = field(default_factory=list)
     commits: int = 0
     limits: dict[str, Any] = field(default_factory=dict)
+    left_open: list[str] = field(default_factory=list)
+    """What was still in the queue when the agent ended the night."""
+    times: Times = field(default_factory=Times)
 
     def see(self, event: dict[str, Any]) -> None:
         """Take in one event."""
         kind, self.last = str(event["kind"]), str(event.get("t", self.last))
         self.started = self.started or self.last
+        self.times.see(event, _epoch(self.last))
+        self.limits = event["limits"] if isinstance(event.get("limits"), dict) else self.limits
         name = event.get("experiment")
         if isinstance(name, str) and name not in self.experiments:
             self.experiments.append(name)
@@ -62,12 +68,18 @@ class Story:
             self.corrections.append(_sentence(event))
         elif kind == "commit":
             self.commits += 1
+        elif kind == "wrap_up":
+            self.left_open = [str(name) for name in event.get("open") or ()]
         elif kind in ("night_started", "night_resumed"):
             self.ended = self.state = self.reason = ""
-            self.limits = event["limits"] if isinstance(event.get("limits"), dict) else self.limits
         elif kind == "night_ended":
             self.ended, self.state = self.last, str(event.get("state", "finished"))
             self.reason = clean(event.get("why", ""), 160)
+
+    def early(self) -> float:
+        """Seconds from the end to the deadline that was left unused; 0 where there was none."""
+        deadline, end = self.limits.get("deadline"), _epoch(self.ended)
+        return max(0.0, float(deadline) - end) if deadline and end else 0.0
 
     def seconds(self) -> float:
         """From the first event to the last, or to now while the night is not over."""
@@ -127,6 +139,8 @@ def _sentence(event: dict[str, Any]) -> str:
     """What an event says went wrong: its words, in the order that people ask."""
     if event["kind"] == "budget_warning":
         return clean(f"{100 * float(event.get('share', 0)):.0f} % of the limit {event.get('limit')} is used")
+    if event["kind"] == "worker_lost":
+        return clean(f"the night's process was lost: {event.get('why')}", 160)
     return clean(": ".join(_words(event)), 160)
 
 
