@@ -93,8 +93,8 @@ def _end(process: subprocess.Popen[bytes], log: Path) -> str:
 
 def main(file: Path) -> int:
     """Run a night in this process's foreground, one plain line per event; the last line is the done record."""
+    from nightlab.cli.ending import BRIEF, exit_code
     from nightlab.cli.live import shown
-    from nightlab.cli.run import BRIEF, exit_code
     from nightlab.night import Options
     from nightlab.night.launching import run_supervised
 

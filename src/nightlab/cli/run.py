@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
+from nightlab.cli.ending import BRIEF, exit_code
 from nightlab.cli.session import Session, columns
-
-if TYPE_CHECKING:
-    from nightlab.night import Result
-
-NEEDS_YOU = 3
-BRIEF = "nightlab.morning.brief:write_brief"
 
 
 @click.command()
@@ -62,10 +55,3 @@ def run(
         result = run_supervised(lab, options, brief=BRIEF, brain=brain_from, flags=flags, on_event=watch)
     click.echo(brief_of(lab).text(columns()))
     raise SystemExit(exit_code(result))
-
-
-def exit_code(result: Result) -> int:
-    """What a night's end means to a shell: 0 fine, 1 failed, 3 it needs a person."""
-    if result.state == "failed":
-        return 1
-    return NEEDS_YOU if result.needs_you or result.state == "stopped" else 0
