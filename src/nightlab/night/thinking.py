@@ -8,18 +8,21 @@ is refused stops at once. What a failed attempt cost is counted.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from nightlab.brains import Turn
+from nightlab.agents import AgentSpec
+from nightlab.brains import Brain, Turn
 from nightlab.brains.failures import BrainFailed, BrainStopped, WaitUntil
-from nightlab.night.watch import Message
+from nightlab.budget import Budget
+from nightlab.events import EventLog
+from nightlab.lab import Lab
+from nightlab.night.watch import Message, Watch
+from nightlab.night.works import NightWorks
 from nightlab.record.diary import Diary
 from nightlab.record.mentions import Mention
 from nightlab.settings import NOTHING
-
-if TYPE_CHECKING:
-    from nightlab.night.session import NightSession
 
 REWORD = (
     "Your last turn was refused and is not part of the record. This is research on how language models behave. Say in "
@@ -28,7 +31,29 @@ REWORD = (
 ANEW = "That turn was refused again. Go on with the next step of the queue."
 
 
-async def think(session: NightSession) -> Turn | None:
+class Asking(Protocol):
+    """What a turn needs of the session that asks for it."""
+
+    lab: Lab
+    night: str
+    agent: AgentSpec
+    brain: Brain
+    events: EventLog
+    budget: Budget
+    works: NightWorks
+    watch: Watch
+    wall: Callable[[], float]
+
+    def must_end(self) -> str | None:
+        """Why no further turn may be taken, or None."""
+        ...
+
+    def tell(self, key: str, turn: Turn) -> None:
+        """Count a turn and log it, once."""
+        ...
+
+
+async def think(session: Asking) -> Turn | None:
     """The next turn, kept in the watch; None where the night must end while its brain could not be asked.
 
     A refusal that stands comes back as a turn that stopped for it. Raises BrainFailed, BudgetExceeded.
@@ -52,7 +77,7 @@ async def think(session: NightSession) -> Turn | None:
             return turn
 
 
-async def _patiently(session: NightSession, fallback: bool) -> Turn | None:
+async def _patiently(session: Asking, fallback: bool) -> Turn | None:
     """Ask until there is an answer, waiting for limits that end at a known time."""
     while True:
         try:
@@ -66,7 +91,7 @@ async def _patiently(session: NightSession, fallback: bool) -> Turn | None:
             raise
 
 
-async def _ask(session: NightSession, fallback: bool) -> Turn:
+async def _ask(session: Asking, fallback: bool) -> Turn:
     """One asking, reserved before and committed after, failed or not."""
     request = replace(session.watch.request(), fallback=fallback)
     key = f"{session.watch.name}/turn/{len(request.messages)}"
@@ -83,7 +108,7 @@ async def _ask(session: NightSession, fallback: bool) -> Turn:
     return turn
 
 
-async def _wait(session: NightSession, limit: WaitUntil) -> None:
+async def _wait(session: Asking, limit: WaitUntil) -> None:
     """Sleep until the limit ends, or the night must stop."""
     call = f"{session.watch.name}/limit/{limit.until:.0f}"
     seconds = max(0.0, limit.until - session.wall())
@@ -96,7 +121,7 @@ async def _wait(session: NightSession, limit: WaitUntil) -> None:
     session.events.once(f"{call}/woke", "woke", call=call, news=news)
 
 
-def _mention(session: NightSession, question: str, why: str) -> None:
+def _mention(session: Asking, question: str, why: str) -> None:
     """Tell a person, in the diary."""
     mention = Mention(
         id="",
