@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nightlab.adapters.amplification import Amplification
 from nightlab.experiments.plan import Plan
-from nightlab.judging.rubric import Rubric
+from nightlab.experiments.rubric import Rubric
 
 GUIDES = Path(__file__).parents[1] / "docs" / "guides"
 

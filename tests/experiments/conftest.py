@@ -17,6 +17,14 @@ from nightlab.experiments.plan import Plan
 
 LAYERS = 10
 HIDDEN = 8
+RUBRIC = """\
+---
+name: small
+version: 1
+dimensions:
+  sarcasm: {range: [0, 10], question: How sarcastic is it, markers: [{pattern: sure, points: 5}]}
+---
+"""
 RANGES = ["layers_0_20", "layers_20_40", "layers_40_60", "layers_60_80", "layers_80_100"]
 
 
@@ -113,5 +121,5 @@ def study(tmp_path: Path) -> Study:
     made.prompt("mondays", {"category": "direct", "prompt_text": "What do you think about Mondays?"})
     made.prompt("poem", {"category": "creative", "prompt_text": "Write a poem.", "system_prompt": "Be brief."})
     made.prompt("raw", {"category": "raw", "prompt_text": "Once upon a time", "template_mode": "No template"})
-    (folder / "rubric.md").write_text("---\nname: none\n---\n")
+    (folder / "rubric.md").write_text(RUBRIC)
     return made.write()

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from nightlab.errors import AdapterError, AmplificationError, PlanError
+from nightlab.errors import AdapterError, AmplificationError, PlanError, RubricError
 from nightlab.experiments.change import apply
 from nightlab.experiments.check import Problem, check, first_error
 from nightlab.experiments.freeze import freeze
@@ -133,3 +133,28 @@ def test_suspicious_conditions_are_warnings_and_do_not_stop_the_freeze(study: St
 def test_a_missing_rubric_is_an_error(study: Study) -> None:
     study.write(judge={"rubric": "rubrik.md"})
     assert "rubrik.md" in only(study, "rubric_missing").what
+
+
+PEAK = {"kind": "peak", "dimension": "sarcsm", "model": "llama", "expect": "layers_0_20"}
+
+
+def test_a_hypothesis_about_a_dimension_that_is_not_judged_is_found_before_the_freeze(study: Study) -> None:
+    study.write(hypotheses=[{"id": "H1", "statement": "It is early.", "prediction": PEAK}])
+    assert only(study, "dimension_unknown").hint == "did you mean 'sarcasm'?"
+    with pytest.raises(PlanError, match=r"H1 speaks of the dimension 'sarcsm'"):
+        freeze(study.plan())
+
+
+def test_a_rubric_that_cannot_judge_is_found_before_the_freeze(study: Study) -> None:
+    path = study.folder / "rubric.md"
+    path.write_text(path.read_text().replace("{pattern: sure, points: 5}", ""))
+    assert "no markers" in only(study, "rubric_broken").what
+    path.write_text("---\nname: [\n---\n")
+    assert f"{path}:" in only(study, "rubric_broken").where
+    with pytest.raises(RubricError, match="malformed YAML"):
+        freeze(study.plan())
+
+
+def test_a_condition_without_an_adapter_is_refused(study: Study) -> None:
+    (study.folder / "conditions" / "plain.yaml").write_text("name: plain\n")
+    assert "names no adapter" in only(study, "no_adapter").what

@@ -144,6 +144,8 @@ def test_an_empty_factor_is_refused(study: Study) -> None:
     assert [condition.name for condition in study.write(ranges=[]).plan().conditions] == ["base"]
     study.config["factors"]["include_base"] = False
     assert "the factor `conditions` is empty" in refusal(study.write())
+    study.config["factors"] |= {"include_base": True, "prompts": []}
+    assert "the factor `prompts` is empty" in refusal(study.write())
 
 
 def test_missing_condition_folders_and_double_names_are_refused(study: Study) -> None:
@@ -155,6 +157,8 @@ def test_missing_condition_folders_and_double_names_are_refused(study: Study) ->
     (study.folder / "conditions" / "extra.yaml").unlink()
     study.condition("base", 0.5)
     assert "include_base" in refusal(study, AmplificationError)
+    study.config["factors"]["include_base"] = False
+    assert "`base` is the model without an adapter" in refusal(study.write(), AmplificationError)
 
 
 def test_a_condition_file_with_a_mistake_is_named(study: Study) -> None:
@@ -219,6 +223,21 @@ def test_an_exclusion_matches_all_of_its_fields() -> None:
     assert rule.matches({"finish_reason": "length", "model": "llama", "text": "x"})
     assert not rule.matches({"finish_reason": "length", "model": "qwen"})
     assert not Exclusion().matches({"model": "llama"})
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"model": "lama"}, "did you mean 'llama'?"),
+        ({"category": "direkt", "finish_reason": "length"}, "did you mean 'direct'?"),
+        ({"replicate": 1}, "speaks of replicate 1"),
+        ({}, "names nothing to leave out"),
+    ],
+)
+def test_an_exclusion_that_can_match_nothing_is_refused(study: Study, rule: dict[str, Any], said: str) -> None:
+    text = refusal(study.write(exclude=[{"prompt": "poem"}, rule]))
+    assert "`exclude[1]`" in text
+    assert said in text
 
 
 def test_the_shipped_experiment_can_be_read() -> None:

@@ -78,6 +78,7 @@ def test_a_chat_prompt_continues_as_its_override_says(
         ({"prompt_text": "x", "template_mode": "Apply loom template"}, "loom"),
         ({"prompt_text": "x", "template_mode": "No template", "system_prompt": "y"}, "neither a system prompt"),
         ({"messages": []}, "`messages` is empty"),
+        ({"prompt_text": "x", "category": ""}, "`category` is empty"),
         ({"messages": [USER, {"role": "user", "content": " "}]}, "`messages[1].content` has no text"),
         ({"messages": [{"role": "usr", "content": "x"}]}, "did you mean `user`"),
         ({"messages": [{"role": "system", "content": "x"}]}, "nothing to answer"),

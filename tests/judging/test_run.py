@@ -13,11 +13,11 @@ import pytest
 from nightlab.budget import Amounts, Budget, Limits
 from nightlab.errors import BudgetExceeded, ContractBroken, FrozenError, LockHeld, RubricError, StorageError
 from nightlab.events import EventLog
+from nightlab.experiments.rubric import Rubric
 from nightlab.experiments.samples import sole_writer
 from nightlab.judging.judge import Estimate, Judge, Scored, Verdict
 from nightlab.judging.marker import MarkerJudge, verdict
 from nightlab.judging.packet import Packet
-from nightlab.judging.rubric import Rubric
 from nightlab.judging.run import read_judgments, run_judges
 
 from .conftest import RUBRIC, Answered, build

@@ -1,4 +1,5 @@
-"""The check before anything starts: does every (model, adapter, condition) of a plan exist and fit?
+"""The check before anything starts: does every (model, adapter, condition) of a plan exist and fit, and can its rubric
+score what its hypotheses speak of?
 
 An error stops a plan from being frozen; a warning is said and recorded. A remedy is a correction for change.apply,
 given only where there is no doubt about it.
@@ -13,10 +14,11 @@ from typing import Any, Literal
 
 from nightlab.adapters.amplification import LayerWeights, flat_weights, overlaps, same_weights
 from nightlab.adapters.card import AdapterCard, check_fits
-from nightlab.errors import AdapterError, AmplificationError, PlanError, RubricError, UsageError
+from nightlab.errors import AdapterError, AmplificationError, PlanError, RubricError, UsageError, nearest
 from nightlab.experiments import schema
 from nightlab.experiments.identity import adapter_folder, card, model_folder, num_layers
 from nightlab.experiments.plan import CONFIG, Condition, Plan
+from nightlab.experiments.rubric import Rubric
 
 Code = Literal[
     "model_missing",
@@ -28,7 +30,10 @@ Code = Literal[
     "adapter_of_another_model",
     "layer_out_of_range",
     "several_adapters",
+    "no_adapter",
     "rubric_missing",
+    "rubric_broken",
+    "dimension_unknown",
     "same_weights",
     "overlap",
     "flat_weights",
@@ -41,7 +46,9 @@ _ERRORS: dict[str, type[UsageError]] = {
     "adapter_of_another_model": AdapterError,
     "layer_out_of_range": AmplificationError,
     "several_adapters": AmplificationError,
+    "no_adapter": AmplificationError,
     "rubric_missing": RubricError,
+    "rubric_broken": RubricError,
 }
 
 
@@ -60,8 +67,8 @@ class Problem:
 def check(plan: Plan) -> list[Problem]:
     """All problems of a plan, errors first; an empty list is a plan that can be frozen."""
     found = [problem for model in plan.models for problem in _model(plan, model)]
-    if not plan.rubric.is_file():
-        found.append(Problem("rubric_missing", f"there is no rubric {plan.judge.rubric}", _config(plan)))
+    found += [_untreated(c) for c in plan.conditions if c.amplification and not c.amplification.adapters]
+    found += _rubric(plan)
     unique = list({(p.code, p.what): p for p in found}.values())
     return sorted(unique, key=lambda problem: problem.level != "error")
 
@@ -81,6 +88,33 @@ def first_error(problems: list[Problem]) -> UsageError | None:
 
 def _config(plan: Plan) -> str:
     return str(plan.folder / CONFIG)
+
+
+def _untreated(condition: Condition) -> Problem:
+    what = f"the condition {condition.name} names no adapter"
+    hint = "list one under adapters:, or leave the file out: `base` needs none"
+    return Problem("no_adapter", what, str(condition.path), hint=hint)
+
+
+def _rubric(plan: Plan) -> Iterator[Problem]:
+    if not plan.rubric.is_file():
+        yield Problem("rubric_missing", f"there is no rubric {plan.judge.rubric}", _config(plan))
+        return
+    try:
+        rubric = Rubric.load(plan.rubric)
+    except RubricError as error:
+        yield Problem("rubric_broken", error.what, str(error.where), hint=error.hint)
+        return
+    if plan.judge.by == "markers" and rubric.without_markers:
+        what = f"the dimension {rubric.without_markers[0]} has no markers to judge by"
+        yield Problem("rubric_broken", what, str(plan.rubric), hint="give it `markers`")
+    for hypothesis in plan.hypotheses:
+        name = hypothesis.prediction.dimension
+        if name not in rubric.dimensions:
+            what = f"hypothesis {hypothesis.id} speaks of the dimension {name!r}, which the rubric does not have"
+            close = nearest(name, rubric.dimensions)
+            hint = f"did you mean {close!r}?" if close else f"known here: {', '.join(rubric.dimensions)}"
+            yield Problem("dimension_unknown", what, _config(plan), hint=hint)
 
 
 def _model(plan: Plan, model: schema.Model) -> Iterator[Problem]:

@@ -60,6 +60,8 @@ class Plan:
         places = [_place(name, folder, root) for name in _listed(config.factors.conditions)]
         conditions = _conditions(places, config.factors.include_base, path)
         prompts = load_prompts(_place(name, folder, root) for name in _listed(config.factors.prompts))
+        if not prompts:
+            raise PlanError("the factor `prompts` is empty", where=path, hint="name a prompt file or a folder of them")
         plan = cls(folder, root, config, conditions, tuple(prompts))
         _check_names(plan, path)
         return plan
@@ -193,6 +195,9 @@ def _conditions(places: Sequence[Path], include_base: bool, config: Path) -> tup
 
 def _condition(path: Path) -> Condition:
     amplification = Amplification.load(path)
+    if amplification.name == BASE and amplification.adapters:
+        hint = "give the condition another name; a plan adds `base` itself (include_base)"
+        raise AmplificationError("`base` is the model without an adapter", where=path, hint=hint)
     return Condition(amplification.name, path, amplification)
 
 
@@ -223,6 +228,20 @@ def _check_names(plan: Plan, path: Path) -> None:
             _expect(factor, name, plan, path, f"hypothesis {hypothesis.id}")
         if hypothesis.prediction.kind in ("peak", "diffuse", "same_peak"):
             _check_among(hypothesis, plan, path)
+    for number, rule in enumerate(plan.exclude):
+        _check_exclusion(rule, f"`exclude[{number}]`", plan, path)
+
+
+def _check_exclusion(rule: schema.Exclusion, who: str, plan: Plan, path: Path) -> None:
+    named = rule.model_dump(exclude_none=True)
+    if not named:
+        raise PlanError(f"{who} names nothing to leave out", where=path, hint="for example: {finish_reason: length}")
+    for factor in ("model", "condition", "prompt", "category"):
+        if factor in named:
+            _expect(factor, named[factor], plan, path, who)
+    if named.get("replicate", 0) not in range(plan.replicates):
+        hint = f"replicates are counted from 0 to {plan.replicates - 1}"
+        raise PlanError(f"{who} speaks of replicate {named['replicate']}", where=path, hint=hint)
 
 
 def _check_among(hypothesis: Hypothesis, plan: Plan, path: Path) -> None:

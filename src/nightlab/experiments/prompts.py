@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from nightlab.errors import PromptError, nearest
 from nightlab.experiments.mistakes import sentence
-from nightlab.experiments.predictions import Record
+from nightlab.experiments.predictions import Name, Record
 from nightlab.files import read_yaml
 
 Mode = Literal["chat", "continue", "raw"]
@@ -50,7 +50,7 @@ class Prompt:
 
 class _SimplePrompt(Record):
     name: str = ""
-    category: str = "general"
+    category: Name = "general"
     prompt_text: str
     template_mode: Literal["Apply chat template", "No template", "Apply loom template"] = "Apply chat template"
     system_prompt: str = ""
@@ -65,7 +65,7 @@ class _Message(Record):
 
 class _ChatPrompt(Record):
     name: str = ""
-    category: str = "general"
+    category: Name = "general"
     messages: list[_Message] = Field(min_length=1)
     template_override: Literal["No template override", "Force generation prompt", "Force continue final message"] = (
         "No template override"

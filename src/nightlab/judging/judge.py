@@ -9,8 +9,8 @@ from typing import Protocol
 
 from nightlab.budget import Amounts
 from nightlab.errors import ContractBroken
+from nightlab.experiments.rubric import Rubric
 from nightlab.judging.packet import Packet
-from nightlab.judging.rubric import Rubric
 
 
 @dataclass(frozen=True)

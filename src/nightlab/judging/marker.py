@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nightlab.errors import RubricError
+from nightlab.experiments.rubric import Dimension, Rubric
 from nightlab.judging.judge import Estimate, Scored, Verdict
 from nightlab.judging.packet import Packet
-from nightlab.judging.rubric import Dimension, Rubric
 
 METHOD = "published markers, deterministic"
 
@@ -21,10 +21,10 @@ class MarkerJudge:
     batch = 256
 
     def __init__(self, rubric: Rubric) -> None:
-        without = [name for name, dimension in rubric.dimensions.items() if not dimension.markers]
-        if without:
+        if rubric.without_markers:
             hint = "give it `markers`, or let a judge that reads score this rubric"
-            raise RubricError(f"the dimension {without[0]} has no markers to judge by", where=rubric.path, hint=hint)
+            what = f"the dimension {rubric.without_markers[0]} has no markers to judge by"
+            raise RubricError(what, where=rubric.path, hint=hint)
 
     def estimate(self, packets: Sequence[Packet], rubric: Rubric) -> Estimate:
         """Nothing."""

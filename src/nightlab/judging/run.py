@@ -19,11 +19,11 @@ from nightlab.errors import StorageError
 from nightlab.events import EventLog
 from nightlab.experiments.freeze import verify
 from nightlab.experiments.plan import Plan
+from nightlab.experiments.rubric import Rubric
 from nightlab.experiments.samples import Samples, Writer, sole_writer
 from nightlab.files import JsonLines, now, sha256_text
 from nightlab.judging.judge import Judge, Scored, checked
 from nightlab.judging.packet import Leak, Sealed, check_blind, forbidden_words, packets
-from nightlab.judging.rubric import Rubric
 
 JUDGMENTS = "judgments.jsonl"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from nightlab.errors import RubricError
+from nightlab.experiments.rubric import Rubric
 from nightlab.files import sha256_file
-from nightlab.judging.rubric import Rubric
 
-from .conftest import RUBRIC
+from ..judging.conftest import RUBRIC
 
 
 def write(folder: Path, text: str) -> Path:
