@@ -61,7 +61,7 @@ class Entry:
 class Clock:
     """The wall clock, which says when the deadline is and may be set back; and seconds that nobody can set."""
 
-    wall: Callable[[], float] = time.time
+    wall: Callable[[], float] = lambda: time.time()
     elapsed: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def over(self, deadline: float | None) -> float:

@@ -32,6 +32,7 @@ from nightlab.night.state import limits_of, unclosed, unfinished
 from nightlab.night.watch import Watch, last_text, led_watches, next_watch, open_newest
 from nightlab.night.works import NightWorks
 from nightlab.night.wrapup import close_night, close_unclosed, open_questions, wrap_up
+from nightlab.record.repository import Repository
 
 AGENT = "orchestrator"
 CANCELLING = 10.0  # seconds that cancelled tools may take
@@ -247,6 +248,7 @@ class _Night:
             "night_started",
             night=self.night,
             brain=self.brain.name,
+            branch=Repository(self.lab.root).branch(),
             limits=asdict(limits),
             config=self.lab.config.snapshot(),
             versions={"nightlab": __version__, "python": platform.python_version()},

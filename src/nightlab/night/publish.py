@@ -27,10 +27,21 @@ def repository(lab: Lab, events: EventLog | None = None) -> Repository:
     return Repository(lab.root, author=author, limit_mb=lab.config.commit_limit_mb, say=say)
 
 
+def say_branch(lab: Lab, events: EventLog) -> None:
+    """Log the branch that the night's commits go to, where it is another one than before."""
+    before = next((row["branch"] for row in reversed(list(events.read())) if "branch" in row), None)
+    now = Repository(lab.root).branch()
+    if before not in (None, now):
+        what = f"the branch was switched from {before} to {now} during the night"
+        why = f"somebody did it; the night's commits go on top of {now}"
+        events.emit("degradation", what=what, why=why, where="commit", branch=now)
+
+
 def commit_paths(
     lab: Lab, events: EventLog, night: str, paths: Sequence[Path], message: str, *, key: str, experiment: str = ""
 ) -> str | None:
     """Commit what changed below these paths, once for a key; its hash, or None where nothing changed."""
+    say_branch(lab, events)
     there = [path for path in paths if path.exists()]
     trailers = {"Nightlab-Night": night, **({"Nightlab-Experiment": experiment} if experiment else {})}
     sha = repository(lab, events).commit(there, message, trailers, key=f"{night}/{key}") if there else None

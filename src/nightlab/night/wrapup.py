@@ -24,7 +24,7 @@ from nightlab.night.entry import touched, write_entry
 from nightlab.night.lock import LabLock
 from nightlab.night.options import Ending, Result
 from nightlab.night.progress import progress
-from nightlab.night.publish import repository
+from nightlab.night.publish import repository, say_branch
 from nightlab.night.reporting import analyze_experiment, report_experiment
 from nightlab.night.state import closing_key
 from nightlab.record.diary import Diary
@@ -40,6 +40,7 @@ def wrap_up(lab: Lab, night: str, events: EventLog, state: Ending, why: str) -> 
     steps: dict[str, Callable[[], None]] = {
         "servers": lambda: stop_servers(lab, night, events),
         "reports": lambda: report_rest(lab, events),
+        "branch": lambda: say_branch(lab, events),
         "diary": lambda: write_entry(lab, night),
     }
     for name, step in steps.items():

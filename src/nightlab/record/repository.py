@@ -107,6 +107,11 @@ class Repository:
         with self._open() as repo:
             return git_state.find(repo, key) is not None
 
+    def branch(self) -> str:
+        """The branch that commits go to. Raises LabError where HEAD is detached."""
+        with self._open() as repo:
+            return repo.ask("symbolic-ref", "--short", "HEAD").strip()
+
     def head(self) -> str | None:
         """The newest commit, or None before the first."""
         with self._open() as repo:

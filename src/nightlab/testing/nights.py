@@ -40,6 +40,7 @@ def normal(text: str, night: str, lab: str = "LAB") -> str:
         (r"\b(llama|gemma|qwen)-[0-9a-f]{6,}(\.\d+)?\b", r"\1-SERVER"),
         (r"(### Problems and fixes\n\n)(- The night's process was lost.*\n)+\n", r"\1Nothing.\n\n"),
         (r"(?m)^- The night's process was lost.*\n", ""),
+        (r"(?m)^Failed:?\s+the night's process was lost.*$", "Failed: nothing"),
         (r"\b[0-9a-f]{7,64}\b", "HASH"),
     ):
         text = re.sub(pattern, word, text)

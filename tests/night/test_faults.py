@@ -1,0 +1,205 @@
+"""What a night survives: a full disk, torn lines, a dead model API, a person in its repository, bad clocks."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nightlab.brains import Scripted, TurnRequest
+from nightlab.brains.failures import BrainUnreachable
+from nightlab.events import EventLog
+from nightlab.lab import Lab
+from nightlab.morning.brief import write_brief
+from nightlab.night import Options, night_state, run_night, unfinished
+from nightlab.record.diary import Diary
+from tests.night.conftest import git, make_lab
+
+END: list[dict[str, Any]] = [{"call": "end_night", "input": {"reason": "done"}}]
+NOTE: list[dict[str, Any]] = [{"call": "note_scaffolding", "input": {"note": "a note"}}]
+FILES = ("events.jsonl", "ledger.jsonl", "calls.jsonl", "watch_01.jsonl", "control.jsonl")
+
+NIGHT = """
+import os, sys, time
+from pathlib import Path
+from nightlab.brains import Scripted
+from nightlab.errors import NightlabError
+from nightlab.lab import Lab
+from nightlab.night import Options, run_night
+
+lab, mode, at, seen = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), 0
+real = time.time
+
+def fill():
+    with open(lab / "ballast", "wb") as out:
+        try:
+            while out.write(b"x" * 4096) and out.flush() is None:
+                pass
+        except OSError:
+            pass
+
+def on_event(row):
+    global seen
+    seen += 1
+    if seen == at and mode == "kill":
+        os.kill(os.getpid(), 9)
+    if seen == at and mode == "fill":
+        fill()
+    if seen == at and mode in ("back", "forward"):
+        time.time = lambda: real() + (6 * 3600 if mode == "forward" else -6 * 3600)
+
+note = {"call": "note_scaffolding", "input": {"note": "a note"}}
+end = {"call": "end_night", "input": {"reason": "done"}}
+brain = Scripted(["look", [note], [dict(note)], [end]])
+try:
+    result = run_night(Lab.open(lab), Options(hours=1), brain=brain, on_event=on_event)
+    print(result.state, "|", result.reason)
+except NightlabError as error:
+    print("error |", error)
+"""
+
+
+def script(folder: Path) -> Path:
+    path = folder / "night.py"
+    path.write_text(NIGHT)
+    return path
+
+
+def run(lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, str(script(lab.root.parent)), str(lab.root), *words]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+
+
+def rows(lab: Lab, kind: str) -> list[dict[str, Any]]:
+    [night] = lab.night_names()
+    return [row for row in EventLog(lab.night(night)).read() if row["kind"] == kind]
+
+
+def sound(lab: Lab) -> None:
+    """The night ended once, wrote each note once, and left nothing uncommitted."""
+    [night] = lab.night_names()
+    assert unfinished(lab) is None
+    assert len(rows(lab, "night_ended")) == 1
+    assert lab.notes.read_text().count("a note") == 2
+    assert lab.diary.read_text().count(f"<!-- night: {night} -->") == 1
+    assert git(lab.root, "status", "--porcelain") == ""
+
+
+@pytest.mark.slow
+def test_a_torn_line_at_the_end_of_every_file(lab: Lab) -> None:
+    assert run(lab, "kill", "9").returncode == -signal.SIGKILL
+    [night] = lab.night_names()
+    for name in FILES:
+        with (lab.night(night) / name).open("ab") as out:
+            out.write(b'{"v":1,"t":"2026-11-23T00:00:0')
+    assert run(lab, "go", "0").stdout == "finished | done\n"
+    sound(lab)
+    for name in FILES[:-1]:
+        lines = (lab.night(night) / name).read_text().splitlines()
+        assert all(json.loads(line) for line in lines), name
+
+
+def test_a_damaged_transcript_is_put_aside(lab: Lab) -> None:
+    assert run(lab, "kill", "12").returncode == -signal.SIGKILL
+    [night] = lab.night_names()
+    path = lab.night(night) / "watch_01.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([lines[0], lines[1][:40] + "\n", *lines[2:]]))
+    result = run_night(lab, Options(), brain=Scripted([END]))
+    assert (result.night, result.state) == (night, "finished")
+    [told] = rows(lab, "degradation")
+    assert "watch_01 was damaged" in told["what"]
+    assert sorted(p.name for p in lab.night(night).glob("watch_*")) == ["watch_01.damaged.jsonl", "watch_02.jsonl"]
+    assert "watch_01 was damaged" in lab.diary.read_text()
+
+
+def test_a_model_api_that_is_dead_all_night(lab: Lab) -> None:
+    def dead(_: TurnRequest) -> str:
+        raise BrainUnreachable("the API did not answer: connection refused", attempts=9)
+
+    result = run_night(lab, Options(hours=1, brief=write_brief), brain=Scripted([dead]))
+    assert result.state == "failed"
+    assert "connection refused" in result.reason
+    assert Diary(lab.diary).has_entry(result.night)
+    brief = lab.brief.read_text()
+    assert "failed" in brief
+    assert "the API did not answer" in " ".join(brief.split())
+    assert git(lab.root, "status", "--porcelain") == ""
+
+
+def in_the_night(lab: Lab, act: Callable[[], object]) -> Any:
+    def turn(_: TurnRequest) -> list[dict[str, Any]]:
+        act()
+        return NOTE
+
+    return run_night(lab, Options(hours=1), brain=Scripted([NOTE, turn, END]))
+
+
+def test_a_person_commits_during_the_night(lab: Lab) -> None:
+    def person() -> None:
+        (lab.root / "thoughts.md").write_text("mine\n")
+        git(lab.root, "add", "thoughts.md")
+        git(lab.root, "commit", "-qm", "A person's commit")
+        (lab.root / "staged.md").write_text("staged\n")
+        git(lab.root, "add", "staged.md")
+        lab.notes.write_text(lab.notes.read_text() + "- a person's line\n")
+        lab.state_file.write_text(lab.state_file.read_text().replace("What is it?", "What is it really?"))
+
+    result = in_the_night(lab, person)
+    assert result.state == "finished"
+    assert git(lab.root, "log", "--format=%s").splitlines()[1:] == ["A person's commit", "first"]
+    assert git(lab.root, "status", "--porcelain") == "A  staged.md"
+    assert "a person's line" in lab.notes.read_text()
+    assert lab.notes.read_text().count("a note") == 2
+    assert "What is it really?" in lab.state_file.read_text()
+
+
+def test_a_person_switches_the_branch_during_the_night(lab: Lab) -> None:
+    result = in_the_night(lab, lambda: git(lab.root, "switch", "-qc", "other"))
+    assert result.state == "finished"
+    assert git(lab.root, "branch", "--show-current") == "other"
+    assert git(lab.root, "log", "-1", "--format=%s", "other").startswith("Night ")
+    assert git(lab.root, "log", "-1", "--format=%s", "main") == "first"
+    told = [row["what"] for row in rows(lab, "degradation")]
+    assert any("main" in what and "other" in what for what in told)
+
+
+@pytest.mark.slow
+def test_a_clock_that_jumps_forward_ends_the_night_and_one_set_back_does_not_prolong_it(tmp_path: Path) -> None:
+    forward, back = make_lab(tmp_path / "forward"), make_lab(tmp_path / "back")
+    assert run(forward, "forward", "8").stdout == "stopped | the deadline is past\n"
+    assert git(forward.root, "status", "--porcelain") == ""
+    assert run(back, "back", "8").stdout == "finished | done\n"
+    sound(back)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [2, 5, 9])
+def test_a_full_disk_is_said_and_the_night_goes_on_when_there_is_room(tmp_path: Path, at: int) -> None:
+    inner = f"""
+    set -e
+    mount -t tmpfs -o size=64m tmpfs {tmp_path}/disk
+    cp -a {tmp_path}/lab {tmp_path}/disk/lab
+    {sys.executable} {tmp_path}/night.py {tmp_path}/disk/lab fill {at}
+    rm {tmp_path}/disk/lab/ballast
+    {sys.executable} {tmp_path}/night.py {tmp_path}/disk/lab go 0
+    cp -a {tmp_path}/disk/lab {tmp_path}/after
+    """
+    (tmp_path / "disk").mkdir()
+    make_lab(tmp_path / "lab")
+    script(tmp_path)
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", inner], capture_output=True, text=True, timeout=120, check=False
+    )
+    first, *rest = done.stdout.splitlines()
+    assert first.startswith("error | cannot write: "), done.stdout + done.stderr
+    assert "full" in first
+    assert "finished | done" in rest, done.stdout + done.stderr
+    sound(Lab.open(tmp_path / "after"))
+    assert night_state(Lab.open(tmp_path / "after"), Lab.open(tmp_path / "after").night_names()[0]).state == "finished"
