@@ -42,7 +42,11 @@ class Asking(Protocol):
     budget: Budget
     works: NightWorks
     watch: Watch
-    wall: Callable[[], float]
+
+    @property
+    def wall(self) -> Callable[[], float]:
+        """The wall clock, in seconds since the epoch."""
+        ...
 
     def must_end(self) -> str | None:
         """Why no further turn may be taken, or None."""
