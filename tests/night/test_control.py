@@ -9,14 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from nightlab.brains import Scripted, TurnRequest
+from nightlab.brains.brain import Block
 from nightlab.errors import UsageError
+from nightlab.events import EventLog
 from nightlab.lab import Lab
-from nightlab.night import night_state
+from nightlab.night import Options, night_state, run_night
 from nightlab.night.control import orders, running, send, size_of
 from nightlab.night.lock import LabLock, living_holder
 from nightlab.record.diary import Diary
 from tests.night.brains import SECRET_WORD
 from tests.night.supervised import ROOT, Supervised, command, go, lingering_lab, wait
+from tests.night.test_night import SLOW_SERVER
 
 NIGHT = "20261122-230000"
 
@@ -206,3 +210,50 @@ def test_night_that_was_asked_to_stop_and_died_is_closed_and_the_next_one_begins
     assert night_state(lab, night).reason == "stopped by Ada", out
     assert len(lab.night_names()) == 2
     assert night_state(lab, str(lab.latest_night())).state == "finished"
+
+
+STIRRED = """
+from typing import Any
+
+from nightlab.toolbox import ToolContext, tool
+
+
+@tool(effect="read")
+async def stir(ctx: ToolContext) -> dict[str, Any]:
+    '''Say something as a person would, while a wait is under way.
+
+    Returns:
+        nothing.
+    '''
+    import asyncio
+
+    from nightlab.night.control import send
+
+    await asyncio.sleep(0.5)
+    send(ctx.lab, "say", "Ada", text="look here")
+    return {}
+"""
+
+
+@pytest.mark.slow
+def test_words_end_a_wait_once(lab: Lab) -> None:
+    (lab.tools / "stir.py").write_text(STIRRED)
+    agent = lab.agents / "orchestrator.md"
+    agent.write_text(agent.read_text().replace("tools:", "tools:\n  - stir\n  - slow_server", 1))
+    (lab.tools / "slow_server.py").write_text(SLOW_SERVER)
+
+    def wait_for_it(request: TurnRequest) -> list[Block]:
+        told = [b for m in request.messages[1:3] for b in m["content"] if b["type"] == "tool_result"]
+        handle = json.loads(told[0]["content"])["data"]["handle"]
+        calls: list[Block] = [{"call": "wait", "input": {"handles": [handle], "minutes": 0.05}}]
+        return [*calls, {"call": "stir"}] if request.number == 1 else calls
+
+    start: list[Block] = [{"call": "slow_server"}]
+    end: list[Block] = [{"call": "end_night", "input": {"reason": "done"}}]
+    brain = Scripted([start, wait_for_it, wait_for_it, end])
+    result = run_night(lab, Options(hours=1), brain=brain)
+    assert result.state == "finished"
+    waited = [row["waited"] for row in EventLog(lab.night(result.night)).read() if row["kind"] == "woke"]
+    assert waited[0] < 2.5
+    assert waited[1] > 2.5
+    assert "> look here" in str(brain.requests[2].messages[-1])

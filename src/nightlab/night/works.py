@@ -52,7 +52,7 @@ class NightWorks:
         self.stop = asyncio.Event()
         self.why_stopped = "stopped from outside"
         self.stir = asyncio.Event()
-        """Set to wake the waits under way, so that a turn follows."""
+        """Set to wake the waits under way, or the next one, once, so that a turn follows."""
         self._tasks: dict[str, asyncio.Task[dict[str, Any]]] = {}
         self._stores: dict[str, _Store] = {}
         self._leases = asyncio.create_task(self._keep_leases())
@@ -90,6 +90,7 @@ class NightWorks:
         finally:
             for task in woken:
                 task.cancel()
+            self.stir.clear()
         return [self.state(handle) for handle in handles]
 
     def state(self, handle: str) -> dict[str, Any]:
