@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightlab.budget import Amounts, Budget, Limits
+from nightlab.budget import Amounts, Budget, Clock, Limits
 from nightlab.errors import BudgetExceeded
 
 
@@ -119,3 +119,18 @@ def test_spent_is_the_sum_of_what_counts(
                 settled.add(key)
     assert budget.spent().tokens == sum(model.values()) == Budget(path, Limits()).spent().tokens
     budget.close()
+
+
+def test_a_clock_that_is_set_back_does_not_prolong_and_one_that_jumps_forward_ends(tmp_path: Path) -> None:
+    now = {"wall": 1_000_000.0, "elapsed": 50.0}
+    clock = Clock(lambda: now["wall"], lambda: now["elapsed"])
+    budget = Budget(tmp_path / "ledger.jsonl", Limits(deadline=1_003_600.0), clock=clock)
+    now["wall"] -= 6 * 3600
+    now["elapsed"] += 1600
+    assert budget.seconds_left() == 2000
+    now["elapsed"] += 2000
+    assert budget.seconds_left() == 0.0
+    budget.change(Limits(deadline=now["wall"] + 60))
+    assert budget.seconds_left() == 60
+    now["wall"] += 6 * 3600
+    assert budget.seconds_left() == 0.0

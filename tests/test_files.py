@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nightlab.errors import ConfigError, StorageError
-from nightlab.files import JsonLines, canonical, read_text, read_yaml, sha256_json, write_atomic
+from nightlab.files import JsonLines, canonical, clear_parts, read_text, read_yaml, sha256_json, write_atomic
 
 ROWS = st.lists(st.dictionaries(st.text(max_size=8), st.one_of(st.integers(), st.text(max_size=20), st.none())))
 
@@ -230,3 +231,13 @@ def test_a_read_only_folder_is_said(tmp_path: Path) -> None:
     done = mounted(small, "size=300k,ro", script)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("the file system is read-only") == 2
+
+
+def test_what_a_killed_process_left_half_written_is_cleared(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".a.json.{dead.pid}-x1y2.part").write_text("half")
+    (tmp_path / f".a.json.{os.getpid()}-x1y2.part").write_text("being written")
+    (tmp_path / ".mine.part").write_text("a person's")
+    assert clear_parts(tmp_path) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f".a.json.{os.getpid()}-x1y2.part", ".mine.part"]

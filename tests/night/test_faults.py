@@ -15,6 +15,8 @@ import pytest
 from nightlab.brains import Scripted, TurnRequest
 from nightlab.brains.failures import BrainUnreachable
 from nightlab.events import EventLog
+from nightlab.experiments.samples import Samples
+from nightlab.judging.run import read_judgments
 from nightlab.lab import Lab
 from nightlab.morning.brief import write_brief
 from nightlab.night import Options, night_state, run_night, unfinished
@@ -30,6 +32,8 @@ import os, sys, time
 from pathlib import Path
 from nightlab.brains import Scripted
 from nightlab.errors import NightlabError
+from nightlab.experiments.samples import Samples
+from nightlab.judging.run import read_judgments
 from nightlab.lab import Lab
 from nightlab.night import Options, run_night
 
@@ -203,3 +207,18 @@ def test_a_full_disk_is_said_and_the_night_goes_on_when_there_is_room(tmp_path: 
     assert "finished | done" in rest, done.stdout + done.stderr
     sound(Lab.open(tmp_path / "after"))
     assert night_state(Lab.open(tmp_path / "after"), Lab.open(tmp_path / "after").night_names()[0]).state == "finished"
+
+
+def test_a_torn_line_in_samples_failures_and_judgments_is_dropped_and_cut(tmp_path: Path) -> None:
+    torn, whole = b'{"key":"b","jud', {"key": "a", "judge": "m", "repeat": 0, "rubric": "r", "scores": {}}
+    for name in ("samples.jsonl", "failures.jsonl", "judgments.jsonl"):
+        (tmp_path / name).write_bytes(json.dumps(whole).encode() + b"\n" + torn)
+    samples = Samples(tmp_path)
+    assert samples.keys() == {"a"}
+    assert [row["key"] for row in samples.failures()] == ["a"]
+    assert [row["key"] for row in read_judgments(tmp_path)] == ["a"]
+    samples.append({"key": "c"})
+    samples.failed.append({"key": "c"})
+    samples.close()
+    assert samples.keys() == {"a", "c"}
+    assert [row["key"] for row in samples.failures()] == ["a", "c"]
