@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from nightlab.adapters.compile import Compiled
+from nightlab.adapters.compile import Compiled, compile_adapter
 from nightlab.compute.local import Local, LocalJob
 from nightlab.errors import ServerError, StorageError, UsageError
 from nightlab.events import EventLog
@@ -15,6 +16,7 @@ from nightlab.lab import Lab
 from nightlab.servers.chat import Chat, ChatRequest, Message
 from nightlab.servers.manifest import load, manifest_path
 from nightlab.servers.server import Server, Wanted, list_servers, stop_all
+from nightlab.servers.wanted import new_manifest
 
 Conditions = dict[str, Compiled]
 Double = Callable[..., Wanted]
@@ -104,6 +106,16 @@ async def test_adapters_that_a_server_lost_are_loaded_again(
         await chat.unload_adapter(manifest.conditions["early"])
         await server.ensure_ready(events)
         assert manifest.conditions["early"] in [card.id for card in await chat.models()]
+
+
+async def test_a_source_that_moved_since_it_was_compiled_is_found(
+    lab: Lab, place: Local, double: Double, conditions: Conditions, adapter: Path
+) -> None:
+    moved = adapter.rename(adapter.with_name("moved"))
+    again = {name: compile_adapter(moved, one.weights, lab.adapters_cache) for name, one in conditions.items()}
+    assert {name: one.path for name, one in again.items()} == {name: one.path for name, one in conditions.items()}
+    manifest = new_manifest(lab, place, double(again), key="a", night="n", port=0)
+    assert {proof.source for proof in manifest.proofs} == {"moved"}
 
 
 async def test_stop_all_leaves_nothing_running(lab: Lab, place: Local, events: EventLog, double: Double) -> None:

@@ -30,10 +30,14 @@ RECORD = "amplification.json"
 
 @dataclass(frozen=True)
 class Compiled:
-    """An adapter folder that stands for one condition; `sha256` identifies source and weights together."""
+    """An adapter folder that stands for one condition; `sha256` identifies source and weights together.
+
+    `source` is where the source stands now; the record in the folder says where it stood when it was compiled.
+    """
 
     name: str
     path: Path
+    source: Path
     sha256: str
     source_sha256: str
     weights: LayerWeights
@@ -55,7 +59,7 @@ def compile_adapter(source: Path, weights: LayerWeights, out_root: Path) -> Comp
     if not _stands(target):
         _build(source, origin, weights, target)
     name = f"{source.name}_{digest[:8]}"
-    return Compiled(name, target, digest, origin, weights, _unused(entries, weights))
+    return Compiled(name, target, source, digest, origin, weights, _unused(entries, weights))
 
 
 def scale(tensors: Mapping[str, Tensor], weights: LayerWeights) -> dict[str, Tensor]:

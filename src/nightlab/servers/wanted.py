@@ -113,11 +113,11 @@ def _adapters(wanted: Wanted, cache: Path) -> tuple[dict[str, ServedAdapter], li
     proofs: dict[str, Proof] = {}
     for compiled in wanted.adapters.values():
         if compiled.source_sha256 not in proofs:
-            source, layers = _source(compiled), compiled.weights.num_layers
-            null, full = (compile_adapter(source, _flat(layers, weight), cache) for weight in (0.0, 1.0))
+            layers = compiled.weights.num_layers
+            null, full = (compile_adapter(compiled.source, _flat(layers, weight), cache) for weight in (0.0, 1.0))
             served.setdefault(null.name, _served(null, "(zero)"))
             served.setdefault(full.name, _served(full, "(full)"))
-            proofs[compiled.source_sha256] = Proof(source=source.name, null=null.name, full=full.name)
+            proofs[compiled.source_sha256] = Proof(source=compiled.source.name, null=null.name, full=full.name)
     return served, list(proofs.values())
 
 
@@ -125,21 +125,16 @@ def _flat(layers: int, weight: float) -> LayerWeights:
     return LayerWeights((weight,) * layers, (weight,) * layers)
 
 
-def _record(compiled: Compiled) -> dict[str, str]:
+def _weights_sha256(compiled: Compiled) -> str:
     path = compiled.path / RECORD
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return {"source": str(data["source"]), "weights_sha256": str(data["weights_sha256"])}
+        return str(json.loads(path.read_text(encoding="utf-8"))["weights_sha256"])
     except (OSError, ValueError, KeyError) as error:
         raise AdapterError("not a compiled adapter", where=path, hint="compile the condition again") from error
 
 
-def _source(compiled: Compiled) -> Path:
-    return Path(_record(compiled)["source"])
-
-
 def _served(compiled: Compiled, condition: str) -> ServedAdapter:
-    digest = _record(compiled)["weights_sha256"]
+    digest = _weights_sha256(compiled)
     return ServedAdapter(
         condition=condition, sha256=compiled.sha256, weights_sha256=digest, path=str(compiled.path.resolve())
     )
