@@ -26,7 +26,7 @@ SPEC, START, EXIT, LEASE, LOG, LOCK, STOP = (
     "lock",
     "stop.json",
 )
-MARK = "NIGHTLAB_JOB"  # in the environment of every process of a job: its folder
+MARK = "JOB_OF_NIGHTLAB"  # in the environment of every process of a job: its folder; not NIGHTLAB_*, a setting
 GRACE = 5.0  # seconds between TERM and KILL, unless stop.json says otherwise
 _KILLING = 5.0  # seconds that a killed process may take to be gone
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}

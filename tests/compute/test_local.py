@@ -76,6 +76,12 @@ def test_a_job_has_its_own_session_and_no_brain_key(
     until(lambda: job.log.read_text() == "key=\n")
 
 
+def test_a_job_can_read_the_settings_of_a_lab(place: Local, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.nightlab]\n")
+    job = place.start(spec("settings", f"{sys.executable} -m nightlab config", tmp_path))
+    assert job.wait(30.0) == "finished", job.log.read_text()
+
+
 @pytest.mark.parametrize(
     ("script", "state", "code"), [("exit 3", "failed", 3), ("kill -9 $$", "failed", -9), ("true", "finished", 0)]
 )
