@@ -189,6 +189,18 @@ async def test_money_is_reserved_before_and_committed_after(answered: Answered, 
     assert list(budget.by_who()) == ["judge"]
 
 
+async def test_packets_that_are_asked_again_cost_again(answered: Answered, tmp_path: Path) -> None:
+    budget = Budget(tmp_path / "ledger.jsonl", Limits(usd=1.0))
+    paid = Paid({"joy": 3.0, "gloom": 2.0})
+    await judge(answered, paid)
+    (answered.folder / "judgments.jsonl").unlink()
+    paid.leave_out = {name for _, name in paid.seen}
+    await judge(answered, paid, budget=budget)
+    once = budget.spent().usd
+    await judge(answered, paid, budget=budget)
+    assert budget.spent().usd == pytest.approx(2 * once)
+
+
 async def test_a_judging_stops_before_its_budget_does(answered: Answered, tmp_path: Path) -> None:
     paid = Paid({"joy": 3.0, "gloom": 2.0}, usd=0.5)
     with pytest.raises(BudgetExceeded):

@@ -161,7 +161,7 @@ class _Judging:
             return await self._judge.score(shown, self._rubric, repeat=batch.repeat)
         names = sha256_text(",".join(packet.id for packet in shown))[:16]
         key = f"judge:{self._experiment}:{self._judge.name}:{self._rubric.sha}:{batch.repeat}:{names}"
-        held = self._budget.reserve(key, usd=estimate.usd, tokens=estimate.tokens, who="judge")
+        held = self._budget.reserve(self._budget.fresh(key), usd=estimate.usd, tokens=estimate.tokens, who="judge")
         scored = await self._judge.score(shown, self._rubric, repeat=batch.repeat)
         held.commit(**asdict(scored.cost))
         return scored
