@@ -71,6 +71,29 @@ def test_answers_to_one_prompt_do_not_count_as_independent() -> None:
     assert clustered.high - clustered.low > 2.5 * (naive.high - naive.low)
 
 
+def test_a_prompt_that_one_group_lost_is_left_out_of_the_difference() -> None:
+    """The same answers to the same prompts are no difference, however hard the prompts are that one group lacks."""
+    full = np.array([1.0, 1, 1, 1, 1, 9, 9, 9, 9])
+    scores = np.concatenate([full, np.where(full > 5, np.nan, full)])
+    groups = np.repeat(np.eye(2, dtype=bool), 9, axis=1)
+    draws = bootstrap(scores, np.tile(np.arange(9), 2), groups, resamples=500, seed=0)
+    found = draws.difference(0, 1)
+    assert (found.value, found.low, found.high, found.n, found.planned, found.clusters) == (0, 0, 0, 5, 9, 5)
+    assert draws.estimate(0).n == 9
+
+
+def test_groups_of_other_prompts_are_compared_as_they_are() -> None:
+    scores, groups = np.array([1.0, 2, 3, 5, 6, 7]), np.repeat(np.eye(2, dtype=bool), 3, axis=1)
+    found = bootstrap(scores, np.arange(6), groups, resamples=500, seed=0).difference(1, 0)
+    assert (found.value, found.n, found.clusters) == (4, 3, 3)
+
+
+def test_a_difference_without_a_shared_prompt_says_so() -> None:
+    scores, groups = np.array([1.0, 2, np.nan, np.nan, np.nan, 3]), np.repeat(np.eye(2, dtype=bool), 3, axis=1)
+    found = bootstrap(scores, np.tile(np.arange(3), 2), groups, resamples=50, seed=0).difference(0, 1)
+    assert (found.at_least(), found.n, found.planned) == ("no data", 0, 3)
+
+
 def test_differences_are_paired_by_prompt() -> None:
     scores = np.array([0.0, 1, 10, 11, 20, 21, 30, 31, 40, 41])
     prompts = np.repeat(np.arange(5), 2)

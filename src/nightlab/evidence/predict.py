@@ -158,7 +158,7 @@ def _diffuse(prediction: Diffuse, table: Table) -> _Finding:
     if _too_few(draws):
         return _undecided(_little(draws, groups), groups)
     reference = len(ranges)
-    spread = find_spread(_first(draws, reference), prediction.max_spread)
+    spread = find_spread(draws.first(reference), prediction.max_spread)
     gaps = [draws.difference(index, reference, shared_level()) for index in range(reference)]
     strict = [draws.difference(index, reference, shared_level(reference)) for index in range(reference)]
     outcome: Outcome = "undecided"
@@ -178,12 +178,6 @@ def _diffuse(prediction: Diffuse, table: Table) -> _Finding:
         "least_gap": gaps[least].numbers(),
     }
     return _Finding(outcome, text, numbers, tuple(groups))
-
-
-def _first(draws: Draws, count: int) -> Draws:
-    return Draws(
-        draws.means[:count], draws.draws[:, :count], draws.n[:count], draws.planned[:count], draws.clusters[:count]
-    )
 
 
 def _greater(prediction: Greater, table: Table) -> _Finding:

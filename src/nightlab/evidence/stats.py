@@ -4,7 +4,8 @@ Answers to one prompt are not independent (the same words are asked of every mod
 resampled, not rows: the pairs cluster bootstrap of Cameron, Gelbach & Miller (2008), Review of Economics and Statistics
 90(3), after Davison & Hinkley (1997), Bootstrap Methods and Their Application, section 3.8. With few prompts its
 percentile interval is too narrow; it is widened to the "expanded percentile interval" of Hesterberg (2015), The
-American Statistician 69(4). Groups are resampled jointly, so differences between conditions are paired by prompt.
+American Statistician 69(4). Groups are resampled jointly, so differences between conditions are paired by prompt; a
+prompt that was asked of both groups and scored in one alone is left out of their difference.
 Limits: prompts are taken as exchangeable; below 3 prompts there is no interval.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -59,11 +60,20 @@ class Estimate:
 
     def at_least(self) -> str:
         """The value with its lower bound alone, for an estimate at the level of a one-sided test."""
-        return f"{number(self.value)} (at least {number(self.low)})"
+        return self._bounded("at least", self.low)
 
     def at_most(self) -> str:
         """The value with its upper bound alone, for an estimate at the level of a one-sided test."""
-        return f"{number(self.value)} (at most {number(self.high)})"
+        return self._bounded("at most", self.high)
+
+    def _bounded(self, word: str, bound: float) -> str:
+        if self.n == 0:
+            return "no data"
+        return (
+            f"{number(self.value)} ({word} {number(bound)})"
+            if self.has_interval
+            else f"{number(self.value)} (no bound)"
+        )
 
     def numbers(self) -> dict[str, float | int | None]:
         """Plain rounded numbers for JSON; what is not there is None."""
@@ -87,16 +97,54 @@ def number(value: float, digits: int = 1) -> str:
 
 @dataclass(frozen=True)
 class Draws:
-    """Means of several groups over the same prompts: `means[g]`, and `draws[r, g]` for each resample r of the prompts.
+    """Means of several groups over the same prompts, resampled together.
 
-    `n`, `planned` and `clusters` (prompts with data) are per group.
+    By prompt and group: `sums` and `counts` of the scores, and how many were `asked`; `weights[r, prompt]` is how often
+    resample r holds a prompt.
     """
 
-    means: Floats
-    draws: Floats
-    n: Ints
-    planned: Ints
-    clusters: Ints
+    sums: Floats
+    counts: Floats
+    asked: Floats
+    weights: Floats
+
+    @cached_property
+    def means(self) -> Floats:
+        """The mean of each group, NaN where it has no score."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(self.sums.sum(axis=0) / self.counts.sum(axis=0))
+
+    @cached_property
+    def draws(self) -> Floats:
+        """`draws[r, g]`: the mean of group g in resample r of the prompts; NaN where it has no score there."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((self.weights @ self.sums) / (self.weights @ self.counts))
+
+    @cached_property
+    def n(self) -> Ints:
+        """Scores per group."""
+        return np.asarray(self.counts.sum(axis=0), np.int64)
+
+    @cached_property
+    def planned(self) -> Ints:
+        """Planned scores per group."""
+        return np.asarray(self.asked.sum(axis=0), np.int64)
+
+    @cached_property
+    def clusters(self) -> Ints:
+        """Prompts with scores per group."""
+        return np.asarray((self.counts > 0).sum(axis=0), np.int64)
+
+    def first(self, count: int) -> Draws:
+        """The first groups alone."""
+        return Draws(self.sums[:, :count], self.counts[:, :count], self.asked[:, :count], self.weights)
+
+    def paired(self, left: int, right: int) -> Draws:
+        """Two groups, without the scores of prompts that were asked of both and scored in one alone."""
+        pair = [left, right]
+        counts, asked = self.counts[:, pair], self.asked[:, pair]
+        kept = np.asarray((counts > 0).all(axis=1) | (asked == 0).any(axis=1))[:, None]
+        return Draws(self.sums[:, pair] * kept, counts * kept, asked, self.weights)
 
     def estimate(self, group: int, level: float = LEVEL) -> Estimate:
         """The mean of one group."""
@@ -105,9 +153,9 @@ class Draws:
 
     def difference(self, left: int, right: int, level: float = LEVEL) -> Estimate:
         """Mean of `left` minus mean of `right`, paired by prompt; n is the smaller group's."""
-        clusters = int(min(self.clusters[left], self.clusters[right]))
-        low, high = interval(self.draws[:, left] - self.draws[:, right], clusters, level)
-        return self._estimate(float(self.means[left] - self.means[right]), low, high, [left, right])
+        pair = self.paired(left, right)
+        low, high = interval(pair.draws[:, 0] - pair.draws[:, 1], int(pair.clusters.min()), level)
+        return pair._estimate(float(pair.means[0] - pair.means[1]), low, high, [0, 1])
 
     def _estimate(self, value: float, low: float, high: float, groups: Sequence[int]) -> Estimate:
         least = min(groups, key=lambda group: int(self.n[group]))
@@ -149,17 +197,8 @@ def bootstrap(scores: Floats, prompts: Ints, groups: NDArray[np.bool_], *, resam
     member = (codes[None, :] == np.arange(len(names))[:, None]).astype(np.float64)
     sums = member @ (groups * np.where(known, scores, 0.0)).T
     counts = member @ (groups & known).T.astype(np.float64)
-    weights = resampled_prompts(len(names), resamples, seed)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = sums.sum(axis=0) / counts.sum(axis=0)
-        draws = (weights @ sums) / (weights @ counts)
-    return Draws(
-        means,
-        draws,
-        counts.sum(axis=0).astype(np.int64),
-        groups.sum(axis=1).astype(np.int64),
-        (counts > 0).sum(axis=0).astype(np.int64),
-    )
+    asked = member @ groups.T.astype(np.float64)
+    return Draws(sums, counts, asked, resampled_prompts(len(names), resamples, seed))
 
 
 @lru_cache(maxsize=64)
