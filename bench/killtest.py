@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -168,27 +168,21 @@ def run_case(source: Path, root: Path, moments: Sequence[Moment] = (), who: Sequ
     """One night in a copy of the lab, killed at moments; the lines at which it fell."""
     shutil.copytree(source, root, symlinks=True)
     fell = []
-    with staged(source):
-        night = launch(root)
-        for moment, killed in zip(moments, itertools.cycle(who), strict=False):
-            night = wait_for(root, moment, night)
-            kill(root, killed, night)
-            fell.append(lines_of(root))
-        finish(root, night)
+    night = launch(root)
+    for moment, killed in zip(moments, itertools.cycle(who), strict=False):
+        night = wait_for(root, moment, night)
+        kill(root, killed, night)
+        fell.append(lines_of(root))
+    finish(root, night)
     return fell
 
 
-_staged: dict[Path, int] = {}
-
-
-@contextlib.contextmanager
-def staged(source: Path) -> Iterator[None]:
-    """The demo's first trouble: its port is held, by the first that asks; the small lab asks for no port."""
+def staged(source: Path) -> contextlib.AbstractContextManager[None]:
+    """The demo's first trouble: the port that the plan asks for is held; the small plan asks for none."""
     config = next(source.glob("experiments/exp_001*/config.yaml")).read_text()
-    port = int(re.search(r"\bport: (\d+)", config)[1])  # type: ignore[index]
-    _staged[source] = _staged.get(source, 0) + 1
-    with held(port) if port and _staged[source] == 1 else contextlib.nullcontext():
-        yield
+    found = re.search(r"\bport: (\d+)", config)
+    port = int(found[1]) if found else 0
+    return held(port) if port else contextlib.nullcontext()
 
 
 def moments(root: Path, sample: int | None, chance: random.Random) -> list[Moment]:
@@ -205,7 +199,14 @@ def moments(root: Path, sample: int | None, chance: random.Random) -> list[Momen
 
 def killtest(folder: Path, args: argparse.Namespace) -> list[Case]:
     """All cases, `jobs` at a time."""
-    source, whole = template(folder / "template", args.small), folder / "whole"
+    source = template(folder / "template", args.small)
+    with staged(source):
+        return all_cases(source, folder, args)
+
+
+def all_cases(source: Path, folder: Path, args: argparse.Namespace) -> list[Case]:
+    """The night that is not killed, then those that are."""
+    whole = folder / "whole"
     run_case(source, whole)
     expected = record(whole)
     if wrong := [*twice(whole), *running(whole)]:

@@ -1,7 +1,8 @@
 """Two nights compared: what a night left, as texts in which what differs between any two nights is normalised.
 
-Set aside (see `normal`): the night's name, times, durations, ports, hashes, server ids, the
-lab's folder, and the lines that say that the night's process was lost. Of rows: time, latency, server, attempt, place.
+Set aside (see `normal`): the night's name, times, durations, ports, hashes, server ids, the lab's folder, the lines that
+say that the night's process was lost, and the order in which servers that work side by side were done. The brief is
+compared down to what was found: it is bounded, and its losses displace claims. Of rows: time, latency, server, attempt.
 """
 
 from __future__ import annotations
@@ -40,11 +41,15 @@ def normal(text: str, night: str, lab: str = "LAB") -> str:
         (r"\b(llama|gemma|qwen)-[0-9a-f]{6,}(\.\d+)?\b", r"\1-SERVER"),
         (r"(### Problems and fixes\n\n)(- The night's process was lost.*\n)+\n", r"\1Nothing.\n\n"),
         (r"(?m)^- The night's process was lost.*\n", ""),
-        (r"(?m)^Failed:?\s+the night's process was lost.*$", "Failed: nothing"),
+        (r"(?ms)(^Found[^\n]*\n).*(?=^```)", r"\1"),
         (r"\b[0-9a-f]{7,64}\b", "HASH"),
     ):
         text = re.sub(pattern, word, text)
-    return text
+    return re.sub(r"(?m)(^- (Proved|Asked) .*\n)+", _sorted, text)
+
+
+def _sorted(lines: re.Match[str]) -> str:
+    return "".join(sorted(lines[0].splitlines(keepends=True)))
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
