@@ -1,7 +1,7 @@
 """Two nights compared: what a night left, as texts in which what differs between any two nights is normalised.
 
 Set aside (see `normal`): the night's name, times, durations, ports, hashes, server ids, the folder, and lines
-that say that the night's process was lost, and the order in which servers that work side by side were done. The brief is
+that say that its process was lost, and the order in which servers that work side by side were done. The brief is
 compared down to what was found: it is bounded, and its losses displace claims. Of rows: time, latency, server, attempt.
 """
 
