@@ -178,11 +178,11 @@ class JsonLines:
             start = os.fstat(fd).st_size
             try:
                 _write_all(fd, data)
+                if sync:
+                    os.fsync(fd)
             except OSError:
                 os.ftruncate(fd, start)
                 raise
-            if sync:
-                os.fsync(fd)
 
     def read(self) -> Iterator[dict[str, Any]]:
         """All rows; a torn last line is dropped, a damaged line before it raises StorageError with its number."""

@@ -158,3 +158,10 @@ def test_a_rubric_that_cannot_judge_is_found_before_the_freeze(study: Study) -> 
 def test_a_condition_without_an_adapter_is_refused(study: Study) -> None:
     (study.folder / "conditions" / "plain.yaml").write_text("name: plain\n")
     assert "names no adapter" in only(study, "no_adapter").what
+
+
+def test_a_judge_that_is_not_there_is_found_before_the_freeze(study: Study) -> None:
+    study.write(judge={"rubric": "rubric.md", "by": "claude"})
+    assert only(study, "judge_missing").hint == "use `judge: {by: markers}`"
+    with pytest.raises(PlanError, match="judge claude"):
+        freeze(study.plan())

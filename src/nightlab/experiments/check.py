@@ -34,6 +34,7 @@ Code = Literal[
     "rubric_missing",
     "rubric_broken",
     "dimension_unknown",
+    "judge_missing",
     "same_weights",
     "overlap",
     "flat_weights",
@@ -69,6 +70,9 @@ def check(plan: Plan) -> list[Problem]:
     found = [problem for model in plan.models for problem in _model(plan, model)]
     found += [_untreated(c) for c in plan.conditions if c.amplification and not c.amplification.adapters]
     found += _rubric(plan)
+    if plan.judge.by != "markers":
+        what = f"the judge {plan.judge.by} is not part of this version"
+        found.append(Problem("judge_missing", what, _config(plan), hint="use `judge: {by: markers}`"))
     unique = list({(p.code, p.what): p for p in found}.values())
     return sorted(unique, key=lambda problem: problem.level != "error")
 
