@@ -13,6 +13,7 @@
     + SpecError                     agents/*.md, skills/*/SKILL.md, tools/*.py
   x NotSetUp               exit 4   a key or another precondition of a run is missing
   x StorageError           exit 2   the disk is full, read-only, or a file is damaged
+    + DiskFull                      no space is left: what waits goes on when there is
   x LockHeld                        another night is running on this lab
   x BudgetExceeded                  money, tokens, GPU time or the clock
   x ServerError                     a model server did not start, or did not answer

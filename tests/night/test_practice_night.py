@@ -33,6 +33,7 @@ from nightlab.founding.demo_lab import Demo, demo, held
 from nightlab.judging.run import run_judges
 from nightlab.lab import Lab
 from nightlab.night import Options, run_night, serving
+from nightlab.night.lock import living_holder
 from nightlab.night.works import judge_of
 from nightlab.record.diary import Diary
 from nightlab.servers.server import Server, list_servers
@@ -49,6 +50,15 @@ def start_night(lab: Lab) -> subprocess.Popen[bytes]:
     words = [sys.executable, "-m", "nightlab", "--lab", str(lab.root), "run", "--hours", "1"]
     quiet = subprocess.DEVNULL
     return subprocess.Popen(words, stdout=quiet, stderr=quiet, stdin=quiet, start_new_session=True)
+
+
+def kill_night(lab: Lab, night: subprocess.Popen[bytes]) -> None:
+    """Kill -9 of the supervisor, and of the worker that would go on without it."""
+    os.killpg(night.pid, signal.SIGKILL)
+    night.wait()
+    while holder := living_holder(lab.lock):
+        os.kill(holder.pid, signal.SIGKILL)
+        time.sleep(0.05)
 
 
 def tables(lab: Lab, experiment: str) -> dict[str, str]:
@@ -93,8 +103,7 @@ def test_a_night_killed_at_random_moments_ends_like_one_that_was_not(tmp_path: P
             try:
                 night.wait(timeout=max(1.5, (after - before) * length + 2))
             except subprocess.TimeoutExpired:
-                os.killpg(night.pid, signal.SIGKILL)
-                night.wait()
+                kill_night(cut.lab, night)
         assert start_night(cut.lab).wait(timeout=240) in (0, 3)
     expected, found = record(whole), record(cut)
     assert len(expected["samples"]) == len(set(expected["samples"])) == 189
