@@ -335,7 +335,7 @@ def test_killed_in_a_delegation_it_goes_on_without_repeating(tmp_path: Path) -> 
     assert (expected["notes"], len(expected["watches"]), expected["turns"]) == (6, 3, 8)
     kinds = [row["kind"] for row in EventLog(whole.night(whole.night_names()[0])).read()]
     first, last = kinds.index("delegation_started"), len(kinds) - kinds[::-1].index("delegation_ended")
-    for at in range(first + 1, last + 2, 5):
+    for at in range(first + 1, last + 2, 9):
         lab = fresh(f"at{at}")
         killed = _killed(lab, script, at)
         assert killed.returncode == -signal.SIGKILL, killed.stderr

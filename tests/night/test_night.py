@@ -280,7 +280,7 @@ def test_killed_at_every_event_the_night_ends_the_same(tmp_path: Path) -> None:
     assert expected["questions"] == [("q1", "Which way?")]
     assert (expected["entries"], expected["notes"], expected["ended"], expected["clean"]) == (1, 2, 1, "")
     count = len(kinds(whole, whole.night_names()[0]))
-    for at in range(1, count + 1, 4):
+    for at in range(1, count + 1, 7):
         lab = make_lab(tmp_path / f"at{at}")
         killed = run_script(lab, tmp_path, "kill", at)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
