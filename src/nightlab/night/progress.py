@@ -13,9 +13,9 @@ from typing import Any
 from nightlab.errors import NightlabError
 from nightlab.experiments.lock import read_lock
 from nightlab.experiments.plan import Plan
+from nightlab.experiments.rubric import Rubric
 from nightlab.experiments.samples import SAMPLES
 from nightlab.files import JsonLines
-from nightlab.judging.rubric import Rubric
 from nightlab.lab import Lab
 
 

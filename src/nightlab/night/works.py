@@ -18,11 +18,11 @@ from nightlab.errors import NightlabError, NotSetUp, ServerError, SweepStopped
 from nightlab.events import EventLog
 from nightlab.experiments.cells import cells
 from nightlab.experiments.plan import Plan
+from nightlab.experiments.rubric import Rubric
 from nightlab.experiments.samples import Samples, sole_writer
 from nightlab.experiments.sweep import run_sweep
 from nightlab.judging.judge import Judge
 from nightlab.judging.marker import MarkerJudge
-from nightlab.judging.rubric import Rubric
 from nightlab.judging.run import run_judges
 from nightlab.lab import Lab
 from nightlab.night import serving
