@@ -202,3 +202,17 @@ def test_ten_thousand_rows_take_less_than_a_second(make: Make) -> None:
     table = Table.from_experiment(made.folder, design)
     assert time.process_time() - start < (1.0 if sys.gettrace() is None else 4.0)  # a coverage run is slower
     assert table.count(SCORED) == 10080
+
+
+def test_rejected_judgments_and_those_of_a_second_judge_are_set_aside_and_counted(make: Make) -> None:
+    made = make()
+    kept, doubted = made.judgments[1:], made.judgments[0]
+    zero = dict.fromkeys(doubted["scores"], 0.0)
+    again = {**doubted, "batch": "b-2", "scores": dict.fromkeys(zero, 7.0)}
+    first = {**doubted, "batch": "b-1", "scores": zero, "rejected": "the sentinels are in the wrong order"}
+    other = {**doubted, "judge": "another", "role": "second", "scores": zero}
+    made.judgments = [first, again, other, *kept]
+    table = Table.from_experiment(made.write())
+    assert table.rows.judgment_count == len(table.cells)
+    assert [row["scores"] for row in table.rows.set_aside] == [zero, zero]
+    assert table.scores[[cell.key for cell in table.cells].index(doubted["key"])].tolist() == [7.0, 7.0]

@@ -10,7 +10,7 @@ import pytest
 from nightlab.errors import AdapterError, FrozenError, PlanError, RubricError
 from nightlab.experiments.cells import cells
 from nightlab.experiments.freeze import deviations, freeze, verify
-from nightlab.experiments.lock import LOCK, read_lock
+from nightlab.experiments.lock import LOCK, read_lock, write_lock
 
 from .conftest import Study
 
@@ -122,3 +122,22 @@ def test_a_plan_without_its_rubric_is_not_frozen(study: Study) -> None:
     (study.folder / "rubric.md").unlink()
     with pytest.raises(RubricError, match="no rubric"):
         freeze(study.plan())
+
+
+def test_a_plan_frozen_before_a_setting_existed_is_still_the_same(study: Study) -> None:
+    plan = study.plan()
+    freeze(plan)
+    lock = read_lock(plan.folder)
+    assert lock is not None
+    judge = {"rubric": "rubric.md", "by": "markers", "repeats": 1}
+    old = {**lock.document, "plan": {**lock.document["plan"], "judge": judge}}
+    write_lock(plan.folder, old)
+    assert deviations(plan) == []
+    study.write(judge={"rubric": "rubric.md", "by": "markers", "repeats": 2})
+    assert deviations(study.plan()) == ["plan.judge.repeats was 1, is 2"]
+
+
+def test_how_a_judge_is_reached_may_change_after_the_freeze(study: Study) -> None:
+    freeze(study.plan())
+    study.write(judge={"rubric": "rubric.md", "transport": "batch", "pilot_minutes": 0})
+    assert deviations(study.plan()) == []

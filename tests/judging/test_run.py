@@ -18,7 +18,8 @@ from nightlab.experiments.samples import sole_writer
 from nightlab.judging.judge import Estimate, Judge, Scored, Verdict
 from nightlab.judging.marker import MarkerJudge, verdict
 from nightlab.judging.packet import Packet
-from nightlab.judging.run import read_judgments, run_judges
+from nightlab.judging.rows import read_judgments
+from nightlab.judging.run import run_judges
 
 from .conftest import RUBRIC, Answered, build
 

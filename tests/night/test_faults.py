@@ -16,7 +16,7 @@ from nightlab.brains import Scripted, TurnRequest
 from nightlab.brains.failures import BrainUnreachable
 from nightlab.events import EventLog
 from nightlab.experiments.samples import Samples
-from nightlab.judging.run import read_judgments
+from nightlab.judging.rows import read_judgments
 from nightlab.lab import Lab
 from nightlab.morning.brief import write_brief
 from nightlab.night import Options, night_state, run_night, unfinished
@@ -33,7 +33,7 @@ from pathlib import Path
 from nightlab.brains import Scripted
 from nightlab.errors import NightlabError
 from nightlab.experiments.samples import Samples
-from nightlab.judging.run import read_judgments
+from nightlab.judging.rows import read_judgments
 from nightlab.lab import Lab
 from nightlab.night import Options, run_night
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nightlab.errors import NightlabError
 from nightlab.evidence.table import EXCLUDED, UNPROVEN, Table
+from nightlab.experiments.freeze import frozen_plan
 from nightlab.experiments.plan import Plan
 from nightlab.files import sha256_file
 
@@ -67,9 +68,9 @@ def _plan(table: Table, folder: Path) -> Iterator[str]:
     except NightlabError as problem:
         yield f"config.yaml can no longer be compared with the frozen plan: {problem.what}"
         return
-    now = plan.config.model_dump(mode="json", exclude={"serving"})
+    now, before = plan.config.frozen(), frozen_plan(frozen)
     for key in now:
-        if now[key] != frozen["plan"].get(key):
+        if now[key] != before.get(key):
             yield f"`{key}` in config.yaml differs from the frozen plan"
     prompts = {p.name: {"category": p.category, "mode": p.mode, **p.content} for p in plan.prompts}
     changed = [name for name in {**prompts, **frozen["prompts"]} if prompts.get(name) != frozen["prompts"].get(name)]

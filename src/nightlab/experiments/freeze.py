@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from nightlab.errors import AdapterError, FrozenError, PlanError, RubricError
 from nightlab.experiments.cells import product
 from nightlab.experiments.check import check, first_error
@@ -18,6 +20,7 @@ from nightlab.experiments.identity import ModelIdentity, Treatments, adapter_ide
 from nightlab.experiments.lock import LOCK, read_lock, write_lock
 from nightlab.experiments.plan import Plan
 from nightlab.experiments.samples import SAMPLES
+from nightlab.experiments.schema import Config
 from nightlab.files import read_text, sha256_json, sha256_text
 
 
@@ -75,8 +78,17 @@ def deviations(plan: Plan) -> list[str]:
         return []
     now = document(plan, _present(plan, lock.treatments))
     causes = [part for part in now if part != "cells"]  # the cells follow from the rest
-    found = [text for part in causes for text in _differences(lock.document.get(part), now[part], part)]
+    before = lock.document | {"plan": frozen_plan(lock.document)}
+    found = [text for part in causes for text in _differences(before.get(part), now[part], part)]
     return found or list(_differences(lock.document.get("cells"), now["cells"], "cells"))
+
+
+def frozen_plan(document: dict[str, Any]) -> dict[str, Any]:
+    """The frozen configuration in today's form: settings that came later have their defaults, as they had then."""
+    try:
+        return Config.model_validate(document["plan"]).frozen()
+    except ValidationError:
+        return dict(document["plan"])
 
 
 def document(plan: Plan, treated: Treatments) -> dict[str, Any]:
@@ -85,7 +97,7 @@ def document(plan: Plan, treated: Treatments) -> dict[str, Any]:
     return {
         "v": 1,
         "experiment": plan.name,
-        "plan": plan.config.model_dump(mode="json", exclude={"serving"}),
+        "plan": plan.config.frozen(),
         "prompts": {p.name: {"category": p.category, "mode": p.mode, **p.content} for p in plan.prompts},
         "rubric": sha256_text(read_text(plan.rubric, RubricError)),
         "treatments": treated.document(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -41,12 +41,39 @@ class Sampling(Record):
     stop: list[Name] = Field(default_factory=list)
 
 
-class JudgeSpec(Record):
-    """Who scores the samples, and by which rubric."""
+class Reader(Record):
+    """A judge: who it is, how it is asked, and how many samples it sees in one request.
+
+    `model` and `effort` default to those of agents/judge.md. `transport` cannot change a score, so it may still be
+    changed after the freeze.
+    """
+
+    by: Literal["markers", "claude", "openai"] = "markers"
+    model: Name | None = None
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    transport: Literal["auto", "batch", "calls"] = "auto"
+    per_packet: int = Field(default=1, ge=1, le=20)
+
+
+class SecondJudge(Reader):
+    """A judge that scores a share of the samples again: it measures agreement, and its scores are no results."""
+
+    share: float = Field(default=1.0, gt=0, le=1)
+
+
+class JudgeSpec(Reader):
+    """Who scores the samples, by which rubric, how often, and what is tried before the whole is paid for.
+
+    `pilot`: so many samples of each stratum (model and condition) are judged first; then the judging waits
+    `pilot_minutes` for a reply. `mask`: names that would tell a judge the treatment are struck out of the texts.
+    """
 
     rubric: Name = "rubric.md"
-    by: Literal["markers", "claude"] = "markers"
     repeats: int = Field(default=1, ge=1)
+    pilot: int = Field(default=3, ge=0, le=20)
+    pilot_minutes: float = Field(default=10.0, ge=0)
+    mask: bool = False
+    second: SecondJudge | None = None
 
 
 class Stop(Record):
@@ -91,3 +118,8 @@ class Config(Record):
     exclude: list[Exclusion] = Field(default_factory=list)
     stop: Stop = Stop()
     serving: Serving = Serving()
+
+    def frozen(self) -> dict[str, Any]:
+        """What the freeze covers, as a JSON value: everything that can change an answer or its score."""
+        judge: dict[str, Any] = {"transport": True, "pilot_minutes": True, "second": {"transport": True}}
+        return self.model_dump(mode="json", exclude={"serving": True, "judge": judge})

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from nightlab.budget import Budget
-from nightlab.errors import StorageError
 from nightlab.events import EventLog
 from nightlab.experiments.freeze import verify
 from nightlab.experiments.plan import Plan
@@ -24,10 +23,7 @@ from nightlab.experiments.samples import Samples, Writer, sole_writer
 from nightlab.files import JsonLines, now, sha256_text
 from nightlab.judging.judge import Judge, Scored, checked
 from nightlab.judging.packet import Leak, Sealed, check_blind, forbidden_words, packets
-
-JUDGMENTS = "judgments.jsonl"
-
-Name = tuple[str, str, int, str]
+from nightlab.judging.rows import JUDGMENTS, read_judgments, stands
 
 
 @dataclass(frozen=True)
@@ -49,17 +45,11 @@ class _Batch:
     repeat: int
     sealed: Sequence[Sealed]
 
-
-def read_judgments(folder: Path) -> Iterator[dict[str, Any]]:
-    """All judgments of an experiment folder. Raises StorageError for one that stands there twice."""
-    path = folder / JUDGMENTS
-    seen: set[Name] = set()
-    for number, row in enumerate(JsonLines(path).read(), 1):
-        name = (str(row.get("key")), str(row.get("judge")), int(row.get("repeat", 0)), str(row.get("rubric")))
-        if name in seen:
-            raise StorageError(f"the judgment of {name[0]} by {name[1]} stands there twice", where=f"{path}:{number}")
-        seen.add(name)
-        yield row
+    @property
+    def id(self) -> str:
+        """Names the batch in its judgments and in the ledger: the same packets have the same one."""
+        names = ",".join(one.packet.id for one in self.sealed)
+        return f"b-{sha256_text(f'{self.repeat}:{names}')[:16]}"
 
 
 async def run_judges(
@@ -102,7 +92,8 @@ async def run_judges(
 
 def _made(folder: Path, judge: Judge, rubric: Rubric) -> Iterator[dict[str, Any]]:
     """The judgments there are by this judge and this rubric."""
-    return (r for r in read_judgments(folder) if r["judge"] == judge.name and r["rubric"] == rubric.sha)
+    own = (judge.name, rubric.sha)
+    return (row for row in read_judgments(folder) if stands(row) and (row["judge"], row["rubric"]) == own)
 
 
 def _batches(
@@ -159,8 +150,7 @@ class _Judging:
         estimate = self._judge.estimate(shown, self._rubric)
         if self._budget is None or estimate.free:
             return await self._judge.score(shown, self._rubric, repeat=batch.repeat)
-        names = sha256_text(",".join(packet.id for packet in shown))[:16]
-        key = f"judge:{self._experiment}:{self._judge.name}:{self._rubric.sha}:{batch.repeat}:{names}"
+        key = f"judge:{self._experiment}:{self._judge.name}:{self._rubric.sha}:{batch.id}"
         held = self._budget.reserve(self._budget.fresh(key), usd=estimate.usd, tokens=estimate.tokens, who="judge")
         scored = await self._judge.score(shown, self._rubric, repeat=batch.repeat)
         held.commit(**asdict(scored.cost))
@@ -180,6 +170,7 @@ class _Judging:
                     "scores": dict(verdict.scores),
                     "notes": dict(verdict.notes),
                     "rubric": self._rubric.sha,
+                    "batch": batch.id,
                     "packet": one.packet.sha,
                     "position": one.position,
                     "t": now(),

@@ -14,6 +14,7 @@ from typing import Any
 from nightlab.budget import Budget, Limits
 from nightlab.events import EventLog
 from nightlab.files import JsonLines
+from nightlab.judging.rows import counts as is_score
 from nightlab.lab import Lab
 from nightlab.morning.idle import Times
 from nightlab.morning.text import clean
@@ -125,7 +126,7 @@ def when(stamp: str, form: str = "%H:%M") -> str:
 
 
 def _keys(path: Any) -> int:
-    return len({row.get("key") for row in JsonLines(path).read()})
+    return len({row.get("key") for row in JsonLines(path).read() if is_score(row)})
 
 
 def _epoch(stamp: str) -> float:

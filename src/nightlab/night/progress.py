@@ -16,6 +16,7 @@ from nightlab.experiments.plan import Plan
 from nightlab.experiments.rubric import Rubric
 from nightlab.experiments.samples import SAMPLES
 from nightlab.files import JsonLines
+from nightlab.judging.rows import counts
 from nightlab.lab import Lab
 
 
@@ -59,7 +60,7 @@ def progress(lab: Lab, name: str) -> Progress:
     judgments = {
         (row["key"], row["judge"], row["repeat"])
         for row in JsonLines(folder / "judgments.jsonl").read()
-        if row["rubric"] == rubric.sha
+        if row["rubric"] == rubric.sha and counts(row)
     }
     return Progress(
         experiment=folder.name,

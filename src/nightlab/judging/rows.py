@@ -1,0 +1,45 @@
+"""The rows of judgments.jsonl: which of them count, and that none stands there twice.
+
+A judgment names its batch. A batch whose known items were scored wrongly is rejected: its rows stay, each with the
+reason under `rejected`, and do not count. Rows of a second judge (`role: second`) measure agreement and are no scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from nightlab.errors import StorageError
+from nightlab.files import JsonLines
+
+JUDGMENTS = "judgments.jsonl"
+FIRST, SECOND = "first", "second"
+
+
+def stands(row: Mapping[str, Any]) -> bool:
+    """Whether a judgment was not rejected with its batch."""
+    return "rejected" not in row
+
+
+def counts(row: Mapping[str, Any]) -> bool:
+    """Whether a judgment is a score of its sample: not rejected, and not a second judge's."""
+    return stands(row) and row.get("role", FIRST) == FIRST
+
+
+def name_of(row: Mapping[str, Any]) -> tuple[object, ...]:
+    """What no two judgments share: cell, judge, repeat and rubric, and the batch where that was rejected."""
+    own = (str(row.get("key")), str(row.get("judge")), int(row.get("repeat", 0)), str(row.get("rubric")))
+    return own if stands(row) else (*own, str(row.get("batch")))
+
+
+def read_judgments(folder: Path) -> Iterator[dict[str, Any]]:
+    """All judgments of an experiment folder, rejected ones too. Raises StorageError for one that stands there twice."""
+    path = folder / JUDGMENTS
+    seen: set[tuple[object, ...]] = set()
+    for number, row in enumerate(JsonLines(path).read(), 1):
+        name = name_of(row)
+        if name in seen:
+            raise StorageError(f"the judgment of {name[0]} by {name[1]} stands there twice", where=f"{path}:{number}")
+        seen.add(name)
+        yield row
