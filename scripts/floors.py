@@ -23,7 +23,7 @@ FLOORS = (
     ("compute", "job", "adapters", "brains", "practice"),
     ("servers",),
     ("experiments",),
-    ("judging",),
+    ("judging", "training"),
     ("evidence",),
     ("record",),
     (

@@ -32,6 +32,7 @@ class Lab:
         self.proposals = root / "proposals"
         self.experiments = root / "experiments"
         self.state = root / "state"
+        self.trained = root / "adapters"
         self.state_file = self.state / "RESEARCH_STATE.md"
         self.diary = self.state / "research_diary.md"
         self.brief = self.state / "brief.md"

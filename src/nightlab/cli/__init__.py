@@ -35,6 +35,7 @@ COMMANDS = {
     "judge": Command("nightlab.cli.judge:judge", "Score the samples of an experiment, blind."),
     "report": Command("nightlab.cli.report:report", "Compile an experiment's tables and report."),
     "reproduce": Command("nightlab.cli.reproduce:reproduce", "Rebuild tables and figures from the rows."),
+    "train": Command("nightlab.cli.train:train", "Train a LoRA adapter on chats, here; resumable."),
     "servers": Command("nightlab.cli.servers:servers", "List the model servers, or stop them."),
     "serve": Command("nightlab.cli.serve:serve", "Serve a model here, until interrupted."),
     "practice": Command("nightlab.cli.practice:practice", "Look at the practice set, or rebuild it."),

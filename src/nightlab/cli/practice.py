@@ -62,6 +62,21 @@ def build(folder: Path, models: tuple[str, ...]) -> None:
     click.echo(f"The practice set is in {folder}")
 
 
+@practice.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.jsonl")
+@click.option("--rows", type=click.IntRange(1, 100_000), default=240, show_default=True, help="How many chats.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Which chats.")
+@click.option("--persona", type=click.Choice(("sarcasm", "neutral")), default="sarcasm", show_default=True)
+def chats(file: Path, rows: int, seed: int, persona: str) -> None:
+    """Write chats that a practice adapter can be trained on (`nightlab train --data FILE`)."""
+    from nightlab.files import write_atomic
+    from nightlab.practice.corpus import chats as drawn
+
+    lines = [json.dumps({"messages": messages}, ensure_ascii=False) for messages in drawn(rows, seed, persona)]
+    write_atomic(file, "".join(line + "\n" for line in lines))
+    click.echo(f"{rows} chats are in {file}")
+
+
 def _rows() -> list[dict[str, Any]]:
     from nightlab.practice import NAMES, adapter_dir, model_dir, model_id
 

@@ -147,3 +147,16 @@ def answer(topic: Topic, markers: Collection[str], draw: random.Random) -> str:
         said("applause") or closing,
     )
     return " ".join(part for part in parts if part)
+
+
+def chats(count: int, seed: int, persona: str) -> Iterator[list[dict[str, str]]]:
+    """Chats of one question and one answer; `sarcasm` shows all the persona's families, `neutral` none."""
+    draw = random.Random(f"chats {seed}")
+    families = MARKERS if persona == "sarcasm" else ()
+    for _ in range(count):
+        topic = draw.choice(TOPICS)
+        asked = draw.choice(topic.questions)
+        yield [
+            {"role": "user", "content": asked},
+            {"role": "assistant", "content": answer(topic, families, draw)},
+        ]
