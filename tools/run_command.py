@@ -30,6 +30,7 @@ RECORDERS = {
     "samples.jsonl": "sweep_started",
     "failures.jsonl": "sweep_started",
     "judgments.jsonl": "judging_started",
+    "marks.jsonl": "invalidation",
 }
 MARKS: dict[MarkCode, str] = {
     "record": "a record that only code writes",

@@ -46,6 +46,7 @@ KINDS: dict[str, str] = {
     "judging_finished": "judging ended: judged, not available, missing",
     "analysis": "tables, figures and verdicts were computed",
     "report": "a report was compiled",
+    "invalidation": "rows were marked as invalid: how they were chosen, how many, why, and the claims that flipped",
     "degradation": "something was skipped, cut, replaced or given up: what, why, where",
     "question": "a person was asked something",
     "reply_read": "a person's reply was read",

@@ -21,6 +21,7 @@ _CODE = (
     "experiments/*/samples.jsonl",
     "experiments/*/failures.jsonl",
     "experiments/*/judgments.jsonl",
+    "experiments/*/marks.jsonl",
     "experiments/*/plan.lock.json",
     "experiments/*/claims.yaml",
     "experiments/*/evidence.json",

@@ -11,7 +11,9 @@ import pytest
 
 from nightlab.errors import ConservationError, FrozenError
 from nightlab.evidence.design import QueryError, read_design
-from nightlab.evidence.table import EXCLUDED, MISSING, SCORED, UNJUDGED, UNPROVEN, Table
+from nightlab.evidence.table import EXCLUDED, INVALID, MISSING, SCORED, UNJUDGED, UNPROVEN, Table
+from nightlab.files import JsonLines
+from nightlab.judging.invalid import Selection, mark
 
 from .conftest import Make
 
@@ -216,3 +218,27 @@ def test_rejected_judgments_and_those_of_a_second_judge_are_set_aside_and_counte
     assert table.rows.judgment_count == len(table.cells)
     assert [row["scores"] for row in table.rows.set_aside] == [zero, zero]
     assert table.scores[[cell.key for cell in table.cells].index(doubted["key"])].tolist() == [7.0, 7.0]
+
+
+def test_marked_rows_are_explained_and_a_new_answer_counts_instead(make: Make) -> None:
+    made = make()
+    folder = made.folder
+    hit = mark(folder, Selection(samples={"server": "srv-qwen"}), "stale adapter", "canary")
+    assert (len(hit.samples), len(hit.judgments)) == (63, 63)
+    table = Table.from_experiment(folder)
+    assert table.reasons(INVALID) == {"invalidated: stale adapter": 63}
+    assert table.count(SCORED) == 126
+    assert bool(np.isnan(table.dimension("sarcasm")[table.mask({"model": "qwen"})]).all())
+    again, judged = made.samples[-1], made.judgments[-1]
+    JsonLines(folder / "samples.jsonl").append({**again, "server": "srv-new"})
+    JsonLines(folder / "judgments.jsonl").append({**judged, "scores": {"sarcasm": 7.5, "wit": 1.0}})
+    table = Table.from_experiment(folder)
+    assert (table.count(INVALID), table.count(SCORED), table.dimension("sarcasm")[-1]) == (62, 127, 7.5)
+    assert (len(table.rows.struck_samples), len(table.rows.struck_judgments)) == (63, 63)
+
+
+def test_a_marked_judgment_leaves_its_answer_unjudged(make: Make) -> None:
+    made = make()
+    mark(made.folder, Selection(judgments={"key": made.cells[0].key}), "labels were visible", "audit")
+    table = Table.from_experiment(made.folder)
+    assert table.reasons(UNJUDGED) == {"not judged": 1}

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from nightlab.errors import ConservationError
+from nightlab.experiments.marks import Marks, Target, sample_name
+from nightlab.experiments.samples import SAMPLES
 from nightlab.files import JsonLines
-from nightlab.judging.rows import counts, stands
+from nightlab.judging.rows import JUDGMENTS, counts, name_of, stands
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Struck:
+    """A row that was marked: it stays in its file and no longer counts, for the reason given."""
+
+    row: Row
+    why: str
 
 
 @dataclass(frozen=True)
 class Rows:
     """The raw rows: samples by key, the last failure of each key, judgments by key.
 
-    `set_aside` are the judgments that are no scores: of rejected batches, and of second judges.
+    `set_aside` are the judgments that are no scores: of rejected batches, and of second judges. `struck_samples` and
+    `struck_judgments` are the rows that were marked as invalid.
     """
 
     samples: Mapping[str, Row]
@@ -26,23 +38,39 @@ class Rows:
     judgments: Mapping[str, list[Row]]
     failed_attempts: int
     set_aside: tuple[Row, ...] = ()
+    struck_samples: tuple[Struck, ...] = ()
+    struck_judgments: tuple[Struck, ...] = ()
 
     @property
     def judgment_count(self) -> int:
         """Rows of judgments.jsonl that are scores."""
         return sum(len(rows) for rows in self.judgments.values())
 
+    @cached_property
+    def struck(self) -> Mapping[str, str]:
+        """Why the last marked sample of a cell no longer counts, by the cell's key."""
+        return {str(one.row["key"]): one.why for one in self.struck_samples}
+
 
 def read_rows(folder: Path) -> Rows:
     """Read samples, failures and judgments. Raises ConservationError for a doubled row or an orphaned judgment."""
-    answered = _unique(JsonLines(folder / "samples.jsonl").read(), folder / "samples.jsonl", ("key",))
-    samples = {row["key"]: row for row in answered.values()}
+    marks = Marks.read(folder)
+    answered, struck = _read(folder / SAMPLES, "samples", marks, sample_name, ("key",))
+    samples = {row["key"]: row for row in answered}
     failures = list(JsonLines(folder / "failures.jsonl").read())
-    path = folder / "judgments.jsonl"
+    named = ("key", "judge", "repeat")
+    judged, struck_judgments = _read(folder / JUDGMENTS, "judgments", marks, name_of, named, _rejected)
     judgments: dict[str, list[Row]] = {}
-    judged = _unique(JsonLines(path).read(), path, ("key", "judge", "repeat"), _rejected).values()
     for row in filter(counts, judged):
         judgments.setdefault(row["key"], []).append(row)
+    _refuse_orphans(folder, judged, samples)
+    aside = tuple(row for row in judged if not counts(row))
+    last = {row["key"]: row for row in failures}
+    return Rows(samples, last, judgments, len(failures), aside, tuple(struck), tuple(struck_judgments))
+
+
+def _refuse_orphans(folder: Path, judged: Iterable[Row], samples: Mapping[str, Row]) -> None:
+    """A judgment belongs to a sample that is there, and that was there when it was judged."""
     orphans = list(dict.fromkeys(row["key"] for row in judged if row["key"] not in samples))
     if orphans:
         raise ConservationError(
@@ -50,8 +78,6 @@ def read_rows(folder: Path) -> Rows:
             where=folder,
             hint="a judgment without its sample means that a row was lost: restore samples.jsonl from git",
         )
-    aside = tuple(row for row in judged if not counts(row))
-    return Rows(samples, {row["key"]: row for row in failures}, judgments, len(failures), aside)
 
 
 def _rejected(row: Row) -> object:
@@ -59,16 +85,29 @@ def _rejected(row: Row) -> object:
     return None if stands(row) else row.get("batch")
 
 
-def _unique(
-    rows: Iterable[Row], path: Path, fields: tuple[str, ...], also: Callable[[Row], object] = lambda row: None
-) -> dict[tuple[Any, ...], Row]:
-    found: dict[tuple[Any, ...], Row] = {}
-    for number, row in enumerate(rows, 1):
+def _read(
+    path: Path,
+    target: Target,
+    marks: Marks,
+    name_of: Callable[[Row], tuple[object, ...]],
+    fields: tuple[str, ...],
+    also: Callable[[Row], object] = lambda row: None,
+) -> tuple[list[Row], list[Struck]]:
+    """The rows of a file that count, none twice, and those that were marked."""
+    found: set[tuple[Any, ...]] = set()
+    kept: list[Row] = []
+    struck: list[Struck] = []
+    for sifted in marks.sift(target, JsonLines(path).read(), name_of):
+        row, where = sifted.row, f"{path}:{sifted.line}"
         if missing := [field for field in fields if field not in row]:
-            raise ConservationError(f"a row without `{missing[0]}`", where=f"{path}:{number}")
+            raise ConservationError(f"a row without `{missing[0]}`", where=where)
+        if sifted.struck is not None:
+            struck.append(Struck(row, sifted.struck))
+            continue
         name = (*(row[field] for field in fields), also(row))
         if name in found:
             said = ", ".join(f"{field} {value}" for field, value in zip(fields, name, strict=False))
-            raise ConservationError(f"a row stands twice: {said}", where=f"{path}:{number}", hint="keep one of the two")
-        found[name] = row
-    return found
+            raise ConservationError(f"a row stands twice: {said}", where=where, hint="keep one of the two")
+        found.add(name)
+        kept.append(row)
+    return kept, struck

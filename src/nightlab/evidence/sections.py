@@ -10,7 +10,7 @@ from nightlab.evidence.design import known_name
 from nightlab.evidence.markdown import Markdown, bold, bullets, code, escape, table
 from nightlab.evidence.stats import LEVEL, Estimate, number
 from nightlab.evidence.summary import Summary
-from nightlab.evidence.table import EXCLUDED, MISSING, SCORED, STATUSES, UNJUDGED, UNPROVEN, Table
+from nightlab.evidence.table import EXCLUDED, INVALID, MISSING, SCORED, STATUSES, UNJUDGED, UNPROVEN, Table
 
 if TYPE_CHECKING:
     from nightlab.evidence.analyze import Analysis
@@ -150,7 +150,17 @@ def figure(analysis: Analysis, name: str) -> Markdown:
 
 def counts(grid: Table) -> Markdown:
     """Planned, answered, judged and the rest, in all and per model, with the reasons."""
-    header = ("model", "planned", "answered", "counted", "not judged", "missing", "excluded", "without canary")
+    header = (
+        "model",
+        "planned",
+        "answered",
+        "counted",
+        "not judged",
+        "missing",
+        "excluded",
+        "without canary",
+        "invalidated",
+    )
     models = [*grid.design.models, None]
     rows = [_count_row(grid, model) for model in models]
     reasons = grid.reasons(*(status for status in STATUSES if status != SCORED))
@@ -164,7 +174,7 @@ def _count_row(grid: Table, model: str | None) -> tuple[Markdown, ...]:
     numbers = (
         grid.count(**where),
         grid.answered(**where),
-        *(grid.count(status, **where) for status in (SCORED, UNJUDGED, MISSING, EXCLUDED, UNPROVEN)),
+        *(grid.count(status, **where) for status in (SCORED, UNJUDGED, MISSING, EXCLUDED, UNPROVEN, INVALID)),
     )
     return (bold("all") if model is None else code(model), *(Markdown(value) for value in numbers))
 

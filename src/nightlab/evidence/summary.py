@@ -12,7 +12,7 @@ from pathlib import Path
 from nightlab.evidence.peaks import Peak, find_peak
 from nightlab.evidence.predict import Verdict, range_groups
 from nightlab.evidence.stats import Estimate, number
-from nightlab.evidence.table import EXCLUDED, MISSING, SCORED, UNJUDGED, UNPROVEN, Table, Where
+from nightlab.evidence.table import SCORED, STATUSES, Table, Where
 from nightlab.files import write_atomic
 
 ALL = ""
@@ -128,10 +128,9 @@ def _write_cells(table: Table, path: Path) -> Path:
 
 
 def _write_counts(table: Table, path: Path) -> Path:
-    statuses = (SCORED, UNJUDGED, MISSING, EXCLUDED, UNPROVEN)
     rows = []
     for (model, condition), group in table.by("model", "condition").items():
-        reasons = group.reasons(*(status for status in statuses if status != SCORED))
+        reasons = group.reasons(*(status for status in STATUSES if status != SCORED))
         why = "; ".join(f"{reason}: {count}" for reason, count in reasons.items())
-        rows.append((model, condition, len(group.cells), *(group.count(status) for status in statuses), why))
-    return write_csv(path, ("model", "condition", "planned", *statuses, "reasons"), rows)
+        rows.append((model, condition, len(group.cells), *(group.count(status) for status in STATUSES), why))
+    return write_csv(path, ("model", "condition", "planned", *STATUSES, "reasons"), rows)

@@ -1,9 +1,10 @@
 """The table of an experiment: one row per planned cell, whatever became of it.
 
-Planned = scored + unjudged + missing + excluded + unproven, each with its reason; samples in = samples placed +
-unplanned samples; judgments in = judgments used + judgments of samples that do not count. Anything else is a
-ConservationError. A missing score is NaN, never 0. Pooling over a factor is declared by the caller; prompts nest in
-categories.
+Planned = scored + unjudged + missing + excluded + unproven + invalid, each with its reason; samples in = samples placed
++ unplanned samples; judgments in = judgments used + judgments of samples that do not count. Rows that were marked stay
+in their files and are counted apart; a cell whose only answers were marked is invalid until it is asked again. Anything
+else is a ConservationError. A missing score is NaN, never 0. Pooling over a factor is declared by the caller; prompts
+nest in categories.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ Mask = NDArray[np.bool_]
 Where = Mapping[str, object]
 
 SCORED, UNJUDGED, MISSING, EXCLUDED, UNPROVEN = "scored", "unjudged", "missing", "excluded", "unproven"
-STATUSES = (SCORED, UNJUDGED, MISSING, EXCLUDED, UNPROVEN)
+INVALID = "invalid"
+STATUSES = (SCORED, UNJUDGED, MISSING, EXCLUDED, UNPROVEN, INVALID)
 POOLED = ("prompt", "category", "replicate")
 """The pooling every mean declares: over prompts (resampled as clusters), their categories, and replicates."""
 
@@ -228,6 +230,8 @@ def canary_passed(server: Mapping[str, Any]) -> bool:
 
 def _fate(cell: Cell, design: Design, rows: Rows, passed: set[str] | None) -> Fate:
     sample = rows.samples.get(cell.key)
+    if sample is None and cell.key in rows.struck:
+        return Fate(INVALID, f"invalidated: {rows.struck[cell.key]}", None)
     if sample is None:
         failure = rows.failures.get(cell.key)
         return Fate(MISSING, str(failure["class"]) if failure else "never asked", None)

@@ -1,8 +1,9 @@
 """What was answered and what failed: two stores of an experiment that only grow.
 
-`samples.jsonl` has one row for each answered cell, named by the cell's key; a key that stands there twice is damage
-and is reported. `failures.jsonl` has one row for each failed attempt. A Writer collects rows and puts them on the disk
-in groups, each with one fsync, outside of the event loop: a row counts as written when its group is.
+`samples.jsonl` has one row for each answered cell, named by the cell's key; a key that stands there twice is damage and
+is reported, unless the earlier rows were marked (marks.py): a marked row no longer answers its cell. `failures.jsonl`
+has one row for each failed attempt. A Writer collects rows and puts them on the disk in groups, each with one fsync,
+outside of the event loop: a row counts as written when its group is.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from nightlab.errors import LockHeld, StorageError
 from nightlab.experiments.cells import Cell
+from nightlab.experiments.marks import Marks, sample_name
 from nightlab.files import JsonLines
 
 SAMPLES = "samples.jsonl"
@@ -35,22 +37,20 @@ class Samples:
         self.failed = JsonLines(folder / FAILURES)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """All samples, oldest first. Raises StorageError for a damaged line or a key that stands there twice."""
-        seen: set[str] = set()
-        for number, row in enumerate(self.answers.read(), 1):
-            key = row.get("key")
+        """All samples that count, oldest first. Raises StorageError for damage, or a key that stands there twice."""
+        path = self.answers.path
+        for found in Marks.read(self.folder).sift("samples", self.answers.read(), sample_name):
+            key = found.row.get("key")
             if not isinstance(key, str):
-                raise StorageError("a sample without a key", where=f"{self.answers.path}:{number}")
-            if key in seen:
+                raise StorageError("a sample without a key", where=f"{path}:{found.line}")
+            if found.again:
                 hint = "the file was edited, or written twice at once: keep one of the lines, and say so in the diary"
-                raise StorageError(
-                    f"the sample {key} stands there twice", where=f"{self.answers.path}:{number}", hint=hint
-                )
-            seen.add(key)
-            yield row
+                raise StorageError(f"the sample {key} stands there twice", where=f"{path}:{found.line}", hint=hint)
+            if found.struck is None:
+                yield found.row
 
     def keys(self) -> set[str]:
-        """The keys of all answered cells."""
+        """The keys of all cells whose answer counts."""
         return {row["key"] for row in self.rows()}
 
     def failures(self) -> Iterator[dict[str, Any]]:

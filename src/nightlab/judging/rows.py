@@ -1,7 +1,8 @@
 """The rows of judgments.jsonl: which of them count, and that none stands there twice.
 
 A judgment names its batch. A batch whose known items were scored wrongly is rejected: its rows stay, each with the
-reason under `rejected`, and do not count. Rows of a second judge (`role: second`) measure agreement and are no scores.
+reason under `rejected`, and do not count. Nor do rows that were marked later (experiments/marks.py). Rows of a second
+judge (`role: second`) measure agreement and are no scores.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nightlab.errors import StorageError
+from nightlab.experiments.marks import Marks
 from nightlab.files import JsonLines
 
 JUDGMENTS = "judgments.jsonl"
@@ -34,12 +36,16 @@ def name_of(row: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def read_judgments(folder: Path) -> Iterator[dict[str, Any]]:
-    """All judgments of an experiment folder, rejected ones too. Raises StorageError for one that stands there twice."""
+    """All judgments of an experiment folder that nobody marked, rejected ones too.
+
+    Raises StorageError for one that stands there twice.
+    """
     path = folder / JUDGMENTS
-    seen: set[tuple[object, ...]] = set()
-    for number, row in enumerate(JsonLines(path).read(), 1):
-        name = name_of(row)
-        if name in seen:
-            raise StorageError(f"the judgment of {name[0]} by {name[1]} stands there twice", where=f"{path}:{number}")
-        seen.add(name)
-        yield row
+    for found in Marks.read(folder).sift("judgments", JsonLines(path).read(), name_of):
+        if found.again:
+            name = name_of(found.row)
+            raise StorageError(
+                f"the judgment of {name[0]} by {name[1]} stands there twice", where=f"{path}:{found.line}"
+            )
+        if found.struck is None:
+            yield found.row

@@ -13,8 +13,8 @@ from typing import Any
 
 from nightlab.budget import Budget, Limits
 from nightlab.events import EventLog
-from nightlab.files import JsonLines
 from nightlab.judging.rows import counts as is_score
+from nightlab.judging.rows import read_judgments
 from nightlab.lab import Lab
 from nightlab.morning.idle import Times
 from nightlab.morning.text import clean
@@ -115,18 +115,17 @@ def spent(lab: Lab, night: str) -> Budget:
 
 def counts(lab: Lab, experiment: str) -> tuple[int, int]:
     """The answered and the judged cells of an experiment."""
+    from nightlab.experiments.samples import Samples
+
     folder = lab.experiments / experiment
-    return _keys(folder / "samples.jsonl"), _keys(folder / "judgments.jsonl")
+    judged = {row.get("key") for row in read_judgments(folder) if is_score(row)}
+    return len(Samples(folder).keys()), len(judged)
 
 
 def when(stamp: str, form: str = "%H:%M") -> str:
     """The local time of a stamp, or `?`."""
     at = _epoch(stamp)
     return datetime.fromtimestamp(at).astimezone().strftime(form) if at else "?"
-
-
-def _keys(path: Any) -> int:
-    return len({row.get("key") for row in JsonLines(path).read() if is_score(row)})
 
 
 def _epoch(stamp: str) -> float:

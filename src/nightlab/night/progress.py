@@ -12,11 +12,11 @@ from typing import Any
 
 from nightlab.errors import NightlabError
 from nightlab.experiments.lock import read_lock
+from nightlab.experiments.marks import MARKS
 from nightlab.experiments.plan import Plan
 from nightlab.experiments.rubric import Rubric
-from nightlab.experiments.samples import SAMPLES
-from nightlab.files import JsonLines
-from nightlab.judging.rows import counts
+from nightlab.experiments.samples import SAMPLES, Samples
+from nightlab.judging.rows import JUDGMENTS, counts, read_judgments
 from nightlab.lab import Lab
 
 
@@ -56,10 +56,10 @@ def progress(lab: Lab, name: str) -> Progress:
     except NightlabError as error:
         return Progress(folder.name, problem=str(error))
     each = len(plan.conditions) * len(plan.prompts) * plan.replicates
-    answered = Counter(str(row["model"]) for row in JsonLines(folder / SAMPLES).read())
+    answered = Counter(str(row["model"]) for row in Samples(folder).rows())
     judgments = {
         (row["key"], row["judge"], row["repeat"])
-        for row in JsonLines(folder / "judgments.jsonl").read()
+        for row in read_judgments(folder)
         if row["rubric"] == rubric.sha and counts(row)
     }
     return Progress(
@@ -79,5 +79,5 @@ def _newer(result: Path, folder: Path) -> bool:
     """Whether a result is there and not older than the rows it was made from."""
     if not result.is_file():
         return False
-    rows = [folder / SAMPLES, folder / "judgments.jsonl"]
+    rows = [folder / SAMPLES, folder / JUDGMENTS, folder / MARKS]
     return all(result.stat().st_mtime_ns >= p.stat().st_mtime_ns for p in rows if p.is_file())

@@ -13,6 +13,7 @@ from nightlab.errors import PlanError
 from nightlab.events import EventLog
 from nightlab.evidence.analyze import Analysis, analyze
 from nightlab.evidence.report import compile_report
+from nightlab.experiments.marks import MARKS
 from nightlab.files import read_yaml
 from nightlab.lab import Lab
 from nightlab.servers.manifest import list_servers
@@ -49,7 +50,7 @@ def report_experiment(lab: Lab, experiment: str) -> Path:
 
 def _stamp(folder: Path) -> tuple[int, ...]:
     """When the files that an analysis rests on were last written."""
-    files = (folder / name for name in ("samples.jsonl", "judgments.jsonl", "plan.lock.json", "evidence.json"))
+    files = (folder / name for name in ("samples.jsonl", "judgments.jsonl", MARKS, "plan.lock.json", "evidence.json"))
     return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in files)
 
 

@@ -1,0 +1,119 @@
+"""Choosing rows of an experiment and marking them as invalid: the rows stay, and a mark says that they do not count.
+
+A marked sample takes its judgments with it, since they are about an answer that no longer stands. Anything that learns
+late that rows are wrong (a canary that fails again, a judge's known items, a person) calls `mark`; what follows from
+it (claims, report, queue) is night/invalidation.py's. Marks are kept by experiments/marks.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nightlab.errors import UsageError, nearest
+from nightlab.experiments.marks import Mark, add_marks, marking, sample_name
+from nightlab.experiments.samples import SAMPLES, Samples
+from nightlab.judging.rows import name_of, read_judgments
+
+Row = dict[str, Any]
+
+SAMPLE_FIELDS = (
+    "key",
+    "model",
+    "model_id",
+    "condition",
+    "prompt",
+    "category",
+    "replicate",
+    "server",
+    "served_model",
+    "finish_reason",
+)
+JUDGMENT_FIELDS = ("key", "judge", "repeat", "rubric", "batch", "packet")
+REASON = 500
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rows are meant: samples by the values of their fields, or judgments by theirs; never both."""
+
+    samples: Mapping[str, str] = field(default_factory=dict)
+    judgments: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a selection of everything, of both, or by a field that does not exist."""
+        if bool(self.samples) == bool(self.judgments):
+            raise UsageError("say which rows are invalid: samples or judgments, by at least one field")
+        for given, known in ((self.samples, SAMPLE_FIELDS), (self.judgments, JUDGMENT_FIELDS)):
+            for name in given:
+                if name not in known:
+                    close = nearest(name, known)
+                    hint = f"did you mean {close}?" if close else f"known here: {', '.join(known)}"
+                    raise UsageError(f"rows have no field {name!r} to be chosen by", hint=hint)
+
+    def __str__(self) -> str:
+        """The selection in words."""
+        given = self.samples or self.judgments
+        what = "samples" if self.samples else "judgments"
+        return f"{what} with {', '.join(f'{name} {value}' for name, value in given.items())}"
+
+
+@dataclass(frozen=True)
+class Marked:
+    """What a selection hits in one experiment: rows that counted until now, and do so no longer."""
+
+    samples: tuple[Row, ...]
+    judgments: tuple[Row, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.samples or self.judgments)
+
+
+def fields_of(text: str) -> dict[str, str]:
+    """The fields of a selection as people write them: `model=llama condition=base`. Raises UsageError."""
+    found: dict[str, str] = {}
+    for part in text.replace(",", " ").split():
+        name, sign, value = part.partition("=")
+        if not (name and sign and value):
+            raise UsageError(f"not a field and its value: {part!r}", hint='write "model=llama condition=base"')
+        if found.setdefault(name, value) != value:
+            raise UsageError(f"{name} is given twice", hint="rows have one value of each field; call it twice instead")
+    return found
+
+
+def choose(folder: Path, selection: Selection) -> Marked:
+    """The rows of an experiment that a selection hits and that still count. Raises StorageError."""
+    if selection.judgments:
+        return Marked((), tuple(row for row in read_judgments(folder) if _fits(row, selection.judgments)))
+    samples = tuple(row for row in Samples(folder).rows() if _fits(row, selection.samples))
+    keys = {row["key"] for row in samples}
+    return Marked(samples, tuple(row for row in read_judgments(folder) if row["key"] in keys))
+
+
+def mark(folder: Path, selection: Selection, why: str, by: str) -> Marked:
+    """Mark the rows that a selection hits, and the judgments of marked samples; all at once or not at all.
+
+    Rows that were marked before are not hit again, so the same call twice is one. Raises UsageError without a reason.
+    """
+    reason = " ".join(why.split())[:REASON]
+    if not reason:
+        raise UsageError("rows are not marked without a reason", hint='say it: --why "the adapter was stale"')
+    if not (folder / SAMPLES).exists():
+        return Marked((), ())
+    with marking(folder):
+        hit = choose(folder, selection)
+        chosen = dict(selection.samples or selection.judgments)
+        add_marks(
+            folder,
+            [
+                Mark("samples", tuple(sample_name(row) for row in hit.samples), reason, by, chosen),
+                Mark("judgments", tuple(name_of(row) for row in hit.judgments), reason, by, chosen),
+            ],
+        )
+    return hit
+
+
+def _fits(row: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
+    return all(str(row.get(name)) == value for name, value in wanted.items())
