@@ -114,6 +114,22 @@ def test_detached_night_is_steered_and_leaves_its_record(lab: Lab, call: Call) -
 
 
 @pytest.mark.slow
+def test_detached_run_takes_over_a_night_whose_supervisor_died(lab: Lab) -> None:
+    first = json.loads(detach(lab, "lingering", "--hours", "1").stdout)
+    worker = living_holder(lab.lock)
+    os.kill(first["pid"], signal.SIGKILL)
+    wait(lambda: living_holder(lab.supervisor) is None)
+    launched = detach(lab, "lingering")
+    assert launched.returncode == 0, launched.stderr
+    second = json.loads(launched.stdout)
+    assert second["night"] == first["night"]
+    assert living_holder(lab.lock) == worker
+    go(lab)
+    wait(lambda: gone(second["pid"]))
+    assert done(second)["state"] == "finished"
+
+
+@pytest.mark.slow
 def test_detached_night_that_is_over_at_once_did_run(lab: Lab) -> None:
     launched = detach(lab, "quick")
     assert launched.returncode == 0, launched.stderr

@@ -47,9 +47,16 @@ TABLES = ("cells.csv", "counts.csv", "means.csv", "categories.csv", "verdicts.cs
 
 
 def start_night(lab: Lab) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-m", "nightlab", "--lab", str(lab.root), "run", "--hours", "1"]
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(words, stdout=quiet, stderr=quiet, stdin=quiet, start_new_session=True)
+    words = [sys.executable, "-m", "nightlab", "--lab", str(lab.root), "run", "--hours", "1", "--plain"]
+    with lab.root.with_suffix(".log").open("ab") as out:
+        return subprocess.Popen(words, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+def end_of_night(lab: Lab) -> None:
+    """Run a night to its end; what it said last is in the failure where it did not end well."""
+    code = start_night(lab).wait(timeout=240)
+    said = lab.root.with_suffix(".log").read_text("utf-8", errors="replace").splitlines()
+    assert code in (0, 3), "\n".join([f"exit code {code}", *said[-60:]])
 
 
 def kill_night(lab: Lab, night: subprocess.Popen[bytes]) -> None:
@@ -93,7 +100,7 @@ def test_a_night_killed_at_random_moments_ends_like_one_that_was_not(tmp_path: P
     whole, cut = demo(tmp_path / "whole", seed=7), demo(tmp_path / "cut", seed=7)
     with held(whole.port):
         began = time.monotonic()
-        assert start_night(whole.lab).wait(timeout=240) in (0, 3)
+        end_of_night(whole.lab)
         length = time.monotonic() - began
     chance = random.Random(20261123)
     moments = sorted(chance.uniform(0.1, 0.9) for _ in range(KILLS))
@@ -104,7 +111,7 @@ def test_a_night_killed_at_random_moments_ends_like_one_that_was_not(tmp_path: P
                 night.wait(timeout=max(1.5, (after - before) * length + 2))
             except subprocess.TimeoutExpired:
                 kill_night(cut.lab, night)
-        assert start_night(cut.lab).wait(timeout=240) in (0, 3)
+        end_of_night(cut.lab)
     expected, found = record(whole), record(cut)
     assert len(expected["samples"]) == len(set(expected["samples"])) == 189
     assert expected["entries"] == 1

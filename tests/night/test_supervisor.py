@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from nightlab.errors import LockHeld, NightlabError
+from nightlab.events import EventLog
 from nightlab.lab import Lab
 from nightlab.night import Options, night_state, preflight
+from nightlab.night.child import Child
 from nightlab.night.clocks import STEP, Clocks, Deadline, Patience, Watched
 from nightlab.night.lock import living_holder
+from nightlab.night.options import Launch
+from nightlab.night.state import limits_of
 from nightlab.record.diary import Diary
 from tests.night.conftest import git
 from tests.night.supervised import ROOT, Supervised, command, go, lingering_lab, wait
@@ -198,14 +202,54 @@ def test_without_its_supervisor_a_worker_finishes(lab: Lab) -> None:
     process.kill()
     process.communicate()
     night = str(lab.latest_night())
-    again = command(lab, "run")
-    assert night in again.communicate(timeout=30)[0]
-    assert again.returncode == 1
     go(lab)
     wait(lambda: living_holder(lab.lock) is None)
     assert night_state(lab, night).state == "finished"
     assert f"Nightlab-Night: {night}" in git(lab.root, "log", "-1", "--format=%B")
     assert lab.brief.is_file()
+
+
+@pytest.mark.slow
+def test_worker_without_a_supervisor_is_taken_over_as_it_runs(lab: Lab) -> None:
+    process = command(lab, "run", "--hours", "1")
+    wait(lambda: lab.latest_night() and "linger" in night_state(lab, str(lab.latest_night())).doing)
+    process.kill()
+    process.communicate()
+    night, worker = str(lab.latest_night()), living_holder(lab.lock)
+    assert worker
+    again = command(lab, "run", "--budget", "7")
+    wait(lambda: living_holder(lab.supervisor))
+    with pytest.raises(LockHeld):
+        preflight(lab, Options())
+    events = EventLog(lab.night(night))
+    wait(lambda: events.last("budget_changed"))
+    assert living_holder(lab.lock) == worker
+    os.kill(worker.pid, signal.SIGKILL)
+    wait(lambda: events.last("night_resumed"))
+    go(lab)
+    out, _ = again.communicate(timeout=60)
+    assert again.returncode == 0, out
+    [lost] = [row for row in EventLog(lab.night(night)).read() if row["kind"] == "worker_lost"]
+    assert lost["why"] == "its process is gone"
+    assert lab.night_names() == [night]
+    assert limits_of(EventLog(lab.night(night)).read())["usd"] == 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("begun", [False, True])
+def test_worker_that_is_first_at_the_lock_is_taken_over(lab: Lab, begun: bool) -> None:
+    """A worker that was too young to be seen when the next launch began; it may run a night that has no event yet."""
+    first = Launch(str(lab.root), "20260101-000000", deadline=time.time() + 3600, brain="tests.night.brains:lingering")
+    orphan = Child(lab, first)
+    wait(lambda: living_holder(lab.lock))
+    run = Supervised(lab, "nobody", night=first.night if begun else "20260101-000001")
+    wait(lambda: living_holder(lab.supervisor))
+    wait(lambda: (holder := living_holder(lab.supervisor)) and holder.night == first.night)
+    go(lab)
+    assert run.end().night == first.night
+    orphan.kill()
+    assert lab.night_names() == [first.night]
+    assert night_state(lab, first.night).state == "finished"
 
 
 @pytest.mark.slow

@@ -32,6 +32,7 @@ LOOK = 0.1
 def detached(lab: Lab, options: Options, flags: Mapping[str, Any], brain: str | None) -> None:
     """Start the run in the background and print its launch record; raises NightlabError where nothing runs."""
     from nightlab.files import write_atomic
+    from nightlab.night.lock import orphan
     from nightlab.night.options import deadline
 
     timed = options.until is not None or options.hours is not None
@@ -39,6 +40,7 @@ def detached(lab: Lab, options: Options, flags: Mapping[str, Any], brain: str | 
     asked = {"lab": str(lab.root), "options": asdict(fixed), "flags": dict(flags), "brain": brain}
     log = lab.worker / "run.log"
     write_atomic(lab.worker / "run.json", json.dumps(asked))
+    left = orphan(lab)
     before = {name: _begins(lab, name) for name in lab.night_names()[-1:]}
     lab.heartbeat.unlink(missing_ok=True)
     argv = [sys.executable, "-P", "-m", "nightlab.cli.detached", str(lab.worker / "run.json")]
@@ -46,20 +48,27 @@ def detached(lab: Lab, options: Options, flags: Mapping[str, Any], brain: str | 
         process = subprocess.Popen(
             argv, cwd=lab.root, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
-    night = _up(lab, process, before)
+    night = _up(lab, process, before, left.night if left else None)
     if night is None:
         raise NightlabError(f"nothing runs: {_end(process, log)}", where=log, hint="the log says more")
     record = {"night": night, "pid": process.pid, "log": str(log), "events": str(lab.night(night) / "events.jsonl")}
     click.echo(json.dumps(record))
 
 
-def _up(lab: Lab, process: subprocess.Popen[bytes], before: Mapping[str, int]) -> str | None:
-    """The night that is up, or None where the run ended without one or took too long."""
+def _up(lab: Lab, process: subprocess.Popen[bytes], before: Mapping[str, int], left: str | None) -> str | None:
+    """The night that is up, or None where the run ended without one or took too long.
+
+    A night that was `left` running without a supervisor is up when this run watches it.
+    """
+    from nightlab.night.lock import living_holder
+
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         over = process.poll() is not None
-        night = lab.latest_night()
-        if night and _begins(lab, night) > before.get(night, 0) and lab.heartbeat.exists():
+        holder, night = living_holder(lab.supervisor), lab.latest_night()
+        began = night is not None and _begins(lab, night) > before.get(night, 0)
+        taken = night == left and (over or (holder is not None and holder.pid == process.pid))
+        if (began or taken) and lab.heartbeat.exists():
             return night
         if over:
             return None

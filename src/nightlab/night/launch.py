@@ -11,7 +11,7 @@ from nightlab.agents import AgentSpec
 from nightlab.errors import ConfigError, LabError, NotSetUp, StorageError
 from nightlab.lab import Lab
 from nightlab.night.disks import check_disk
-from nightlab.night.lock import held, living_holder
+from nightlab.night.lock import held, living_holder, orphan
 from nightlab.night.options import Options, deadline
 from nightlab.record.repository import Repository
 from nightlab.settings import without_password
@@ -21,7 +21,10 @@ LOCAL = ("torch", "transformers", "safetensors")  # what the embedded model serv
 
 
 def preflight(lab: Lab, options: Options) -> None:
-    """Raise NotSetUp, UsageError, StorageError or LockHeld where a night could not run; nothing is written."""
+    """Raise NotSetUp, UsageError, StorageError or LockHeld where a night could not run; nothing is written.
+
+    A night whose worker outlived its supervisor is no obstacle: it is taken over.
+    """
     _brain(lab)
     AgentSpec.load(lab, "orchestrator")
     _engine(lab)
@@ -32,8 +35,8 @@ def preflight(lab: Lab, options: Options) -> None:
     _writable(lab.root)
     _checkpoints(lab)
     Repository(lab.root).check()
-    for lock in (lab.lock, lab.supervisor):
-        if holder := living_holder(lock):
+    for lock in (lab.supervisor, lab.lock):
+        if (holder := living_holder(lock)) and not (lock == lab.lock and orphan(lab)):
             raise held(lock, holder)
 
 

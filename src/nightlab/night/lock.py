@@ -1,5 +1,7 @@
 """One night per lab: an advisory lock that the kernel frees when its holder dies, however it dies.
 
+A worker that outlives its supervisor holds its lab's lock on; `orphan` finds it, so that another one can take it over.
+
 Limit: flock on a network file system may not reach other hosts; the holder's host is named so that a person can tell.
 """
 
@@ -16,16 +18,18 @@ from pathlib import Path
 
 from nightlab.errors import LockHeld
 from nightlab.files import now, storage
+from nightlab.lab import Lab
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lab's lock, as it said itself."""
+    """Who holds a lab's lock, as it said itself; `worker`: a process that a supervisor started for the night."""
 
     pid: int
     host: str
     night: str
     since: str
+    worker: bool = False
 
 
 class LabLock:
@@ -35,7 +39,7 @@ class LabLock:
         self.path = path
         self._fd: int | None = None
 
-    def acquire(self, night: str) -> None:
+    def acquire(self, night: str, *, worker: bool = False) -> None:
         """Take the lock for a night. Raises LockHeld naming the holder."""
         with storage(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,21 +50,21 @@ class LabLock:
             os.close(fd)
             raise held(self.path, read_holder(self.path)) from None
         self._fd = fd
-        self.tell(night)
+        self.tell(night, worker=worker)
 
     @contextlib.contextmanager
-    def hold(self, night: str) -> Iterator[LabLock]:
+    def hold(self, night: str, *, worker: bool = False) -> Iterator[LabLock]:
         """Hold the lock for a night. Raises LockHeld naming the holder."""
-        self.acquire(night)
+        self.acquire(night, worker=worker)
         try:
             yield self
         finally:
             self.release()
 
-    def tell(self, night: str) -> None:
+    def tell(self, night: str, *, worker: bool = False) -> None:
         """Say for which night this process holds the lock."""
         assert self._fd is not None
-        holder = Holder(os.getpid(), socket.gethostname(), night, now())
+        holder = Holder(os.getpid(), socket.gethostname(), night, now(), worker)
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, json.dumps(asdict(holder)).encode(), 0)
 
@@ -86,7 +90,8 @@ def read_holder(path: Path) -> Holder | None:
     """What the lock file says of its holder, dead or alive; None where it says nothing."""
     try:
         data = json.loads(path.read_text("utf-8"))
-        return Holder(int(data["pid"]), str(data["host"]), str(data["night"]), str(data["since"]))
+        worker = data.get("worker") is True
+        return Holder(int(data["pid"]), str(data["host"]), str(data["night"]), str(data["since"]), worker)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -104,3 +109,9 @@ def living_holder(path: Path) -> Holder | None:
     finally:
         os.close(fd)
     return None
+
+
+def orphan(lab: Lab) -> Holder | None:
+    """The worker of a night on this host; it is nobody's where the caller, or no one, holds the supervisor's lock."""
+    holder = living_holder(lab.lock)
+    return holder if holder and holder.worker and holder.host == socket.gethostname() else None

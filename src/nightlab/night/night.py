@@ -90,13 +90,15 @@ def run_one(
     brain_for: BrainFor | None = None,
     on_event: Listener | None = None,
     heard: int | None = None,
+    worker: bool = False,
 ) -> Outcome:
     """Begin this night, or go on with it, in this process; preflight is the caller's. Raises LockHeld.
 
-    Orders before byte `heard` of its control file are of an earlier launch (default: all that are there).
+    Orders before byte `heard` of its control file are of an earlier launch (default: all that are there). `worker`:
+    this process is a supervisor's child, which another supervisor may take over.
     """
     heard = size_of(lab.control(night)) if heard is None else heard
-    with LabLock(lab.lock).hold(night):
+    with LabLock(lab.lock).hold(night, worker=worker):
         return asyncio.run(_Night(lab, night, options, brain, on_event, brain_for, heard).run())
 
 

@@ -2,7 +2,7 @@
 
 What it knows stands in files: the worker's heartbeat, the event log, the outcome beside the launch file. It writes
 events only while no worker lives. Whatever becomes of the worker, the night is wrapped up by code. It may itself be
-killed at any moment: the worker goes on alone.
+killed at any moment: the worker goes on alone, and the next supervisor takes it over.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from nightlab.errors import NightlabError
 from nightlab.events import EventLog
 from nightlab.lab import Lab
-from nightlab.night.child import Child
+from nightlab.night.child import Adopted, Child
 from nightlab.night.clocks import Clocks, Deadline, Patience, Watched
 from nightlab.night.following import Following
-from nightlab.night.lock import LabLock
+from nightlab.night.lock import LabLock, orphan
 from nightlab.night.options import Ending, Launch, Result, named
 from nightlab.night.worker import LOG
 
@@ -55,18 +56,33 @@ class Supervisor:
     def run(self) -> Result:
         """Watch the night until it is over and wrapped up. Raises LockHeld, and what kept it from beginning."""
         lost = 0
-        with LabLock(self.lab.supervisor).hold(self.launch.night), self._signals():
-            (self.lab.worker / LOG).unlink(missing_ok=True)
+        with LabLock(self.lab.supervisor).hold(self.launch.night) as lock, self._signals():
+            if not orphan(self.lab):
+                (self.lab.worker / LOG).unlink(missing_ok=True)
             while True:
                 since = self.watched.look()
-                child = Child(self.lab, self.launch.without_limits() if self.log.begun else self.launch)
+                child = self._worker(lock)
                 why = self._watch(child)
                 child.kill()
                 self.log.follow()
+                if orphan(self.lab):
+                    continue  # an earlier launch's worker was first at the lock
                 if result := self._over(child, why or child.why(), lost):
                     return result
                 lost = 1 if self.watched.seconds - since > self.patience.healthy else lost + 1
                 self._pause(min(60.0, self.patience.pause * 2 ** (lost - 1)))
+
+    def _worker(self, lock: LabLock) -> Child:
+        """The worker that an earlier supervisor left behind, with its night; else one of its own."""
+        with contextlib.suppress(ProcessLookupError):
+            if left := orphan(self.lab):
+                if left.night != self.launch.night:  # it was too young to be seen when this launch chose its night
+                    self.launch = replace(self.launch, night=left.night)
+                    self.log = Following(self.lab.night(left.night), self._see)
+                    lock.tell(left.night)
+                self.log.begun = True
+                return Adopted(self.lab, left)
+        return Child(self.lab, self.launch.without_limits() if self.log.begun else self.launch)
 
     def _watch(self, child: Child) -> str | None:
         """Look until the worker is gone; why it had to be ended, None where it left by itself."""

@@ -26,7 +26,8 @@ def work(launch: Launch) -> dict[str, Any]:
 
     lab = Lab.open(Path(launch.lab), launch.flags)
     make = named(launch.brain)
-    outcome = run_one(lab, launch.night, launch.options(), brain=make() if make else None, heard=launch.heard)
+    brain = make() if make else None
+    outcome = run_one(lab, launch.night, launch.options(), brain=brain, heard=launch.heard, worker=True)
     return {"result": asdict(outcome.result), "only_closed": outcome.only_closed}
 
 
