@@ -20,21 +20,34 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import aiohttp
 import yaml
 
+from nightlab.experiments.asking import chat_request
 from nightlab.experiments.cells import Cell, cells
 from nightlab.experiments.freeze import freeze
 from nightlab.experiments.plan import Plan
-from nightlab.experiments.share import chat_request
 from nightlab.experiments.sweep import Endpoint, run_sweep
 
 SERVED = "bench"
 LOWEST_RATIO = 0.5
 PROMPTS = 10
+RUBRIC = """---
+name: none
+version: 1
+dimensions:
+  any:
+    range: [0, 10]
+    question: Any?
+    anchors: {0: None., 10: All.}
+    markers: [{pattern: any, points: 1}]
+---
+None.
+"""
 ANSWER = json.dumps(
     {
         "id": "chatcmpl-1",
@@ -80,7 +93,7 @@ def _serve(pipe: Connection) -> None:
     asyncio.run(main())
 
 
-async def bare(url: str, asked: list[Cell], folder: Path, in_flight: int) -> None:
+async def bare(url: str, asked: Sequence[Cell], folder: Path, in_flight: int) -> None:
     """The floor: workers that post, parse and write JSON lines, with an fsync every 50 ms."""
     waiting, lines = iter(asked), list[bytes]()
     with (folder / "bare.jsonl").open("wb", buffering=0) as out:
@@ -117,7 +130,7 @@ def make_plan(folder: Path, count: int) -> Plan:
     for name in ("prompts", "model"):
         (folder / name).mkdir(parents=True)
     (folder / "model" / "config.json").write_text('{"num_hidden_layers": 2}')
-    (folder / "rubric.md").write_text("# none\n")
+    (folder / "rubric.md").write_text(RUBRIC)
     for number in range(PROMPTS):
         prompt = {"name": f"p{number}", "prompt_text": f"What do you think about the number {number}?"}
         (folder / "prompts" / f"p{number}.yaml").write_text(yaml.safe_dump(prompt))

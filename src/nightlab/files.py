@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -170,7 +171,11 @@ class JsonLines:
 
     def append_many(self, rows: Iterable[Mapping[str, object]], *, sync: bool = True) -> None:
         """Add rows with one write and one fsync; a failed write leaves none of them."""
-        data = b"".join(_line(row) for row in rows)
+        self.append_lines(map(encoded, rows), sync=sync)
+
+    def append_lines(self, lines: Iterable[bytes], *, sync: bool = True) -> None:
+        """The same for rows that are lines already; see `encoded`."""
+        data = b"".join(lines)
         if not data:
             return
         with self._lock, storage(self.path):
@@ -186,15 +191,18 @@ class JsonLines:
 
     def read(self) -> Iterator[dict[str, Any]]:
         """All rows; a torn last line is dropped, a damaged line before it raises StorageError with its number."""
+        return map(self.parse, self.lines(), itertools.count(1))
+
+    def lines(self) -> Iterator[bytes]:
+        """All lines as they stand there, unchecked, without a torn last one."""
         try:
             source = self.path.open("rb")
         except FileNotFoundError:
             return
         with source:
-            for number, line in enumerate(source, 1):
-                if not line.endswith(b"\n"):
-                    return
-                yield self._parse(line, number)
+            for line in source:
+                if line.endswith(b"\n"):
+                    yield line
 
     def tail(self, offset: int) -> tuple[list[dict[str, Any]], int]:
         """The complete rows from byte `offset` on, and the offset to go on from."""
@@ -205,7 +213,7 @@ class JsonLines:
         except FileNotFoundError:
             return [], offset
         whole = data[: data.rfind(b"\n") + 1]
-        return [self._parse(line, 0) for line in whole.splitlines()], offset + len(whole)
+        return [self.parse(line, 0) for line in whole.splitlines()], offset + len(whole)
 
     def repair(self) -> int:
         """Cut a torn last line, left by a crash; the number of bytes cut."""
@@ -233,7 +241,8 @@ class JsonLines:
             _sync_folder(self.path.parent)
         return self._fd
 
-    def _parse(self, line: bytes, number: int) -> dict[str, Any]:
+    def parse(self, line: bytes, number: int) -> dict[str, Any]:
+        """The row of a line; a damaged one raises StorageError with its number (0: not known)."""
         place = f"{self.path}:{number}" if number else str(self.path)
         try:
             row = json.loads(line)
@@ -245,7 +254,8 @@ class JsonLines:
         return row
 
 
-def _line(row: Mapping[str, object]) -> bytes:
+def encoded(row: Mapping[str, object]) -> bytes:
+    """A row as a line of a JsonLines file."""
     text = json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     try:
         return text.encode("utf-8") + b"\n"

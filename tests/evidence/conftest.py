@@ -125,7 +125,7 @@ def make(tmp_path: Path) -> Make:
         plan = _plan(tmp_path / name, list(truth), prompts, config)
         treated = _treatments(plan)
         write_lock(plan.folder, document(plan, treated))
-        made = Made(plan.folder, product(plan, treated), [], [])
+        made = Made(plan.folder, list(product(plan, treated)), [], [])
         made.samples = [_sample(cell, text) for cell in made.cells]
         made.judgments = _judgments(made.cells, truth, noise, random.Random(seed))
         made.write()

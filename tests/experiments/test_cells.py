@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def small(
     return plan, Treatments({"m": ModelIdentity("lab/m", None, "w")}, {"m": adapters})
 
 
-def keys(found: list[Cell]) -> list[str]:
+def keys(found: Sequence[Cell]) -> list[str]:
     return [cell.key for cell in found]
 
 
@@ -97,6 +98,8 @@ def test_no_two_cells_of_a_plan_share_a_key(
     same = replace(treated, adapters={"m": dict.fromkeys(conditions, "one sha for all")})
     for identities in (treated, same):
         found = product(plan, identities)
+        assert list(found.keys()) == keys(found)
+        assert list(found) == [found[at] for at in range(len(found))]
         assert len(set(keys(found))) == len(found) == len(prompts) * len(conditions) * replicates
 
 

@@ -50,6 +50,25 @@ def test_a_key_twice_and_a_row_without_key_are_reported_with_their_line(tmp_path
         list(Samples(tmp_path).rows())
 
 
+def test_whole_keys_are_read_without_the_rest_of_their_lines_and_still_checked(study: Study) -> None:
+    planned = cells(study.plan())
+    samples = Samples(study.folder)
+    for cell in planned[:3]:
+        samples.append({"key": cell.key, "text": "some"})
+    samples.close()
+    path = study.folder / "samples.jsonl"
+    assert samples.keys() == {cell.key for cell in planned[:3]}
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole.splitlines(keepends=True)[1])
+    with pytest.raises(StorageError, match="stands there twice") as caught:
+        samples.missing(planned)
+    assert "samples.jsonl:4" in str(caught.value)
+    path.write_bytes(whole.replace(b'"}\n', b'"\n', 1))
+    with pytest.raises(StorageError, match="damaged") as caught:
+        samples.keys()
+    assert "samples.jsonl:1" in str(caught.value)
+
+
 async def test_a_writer_puts_rows_down_in_groups_without_being_left(tmp_path: Path) -> None:
     store = JsonLines(tmp_path / "rows.jsonl")
     async with Writer(store) as writer:

@@ -14,6 +14,8 @@ from nightlab.cli.session import Session
 from nightlab.lab import Lab
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nightlab.events import EventLog
     from nightlab.experiments.cells import Cell
     from nightlab.experiments.plan import Plan
@@ -65,7 +67,7 @@ def _freeze(lab: Lab, plan: Plan) -> None:
     repository(lab).commit([plan.folder], f"{plan.name}: the plan is frozen", {"Nightlab-Plan": frozen.sha256})
 
 
-def _ask(lab: Lab, plan: Plan, wanted: list[Cell], models: list[str]) -> None:
+def _ask(lab: Lab, plan: Plan, wanted: Sequence[Cell], models: list[str]) -> None:
     from nightlab.cli.lines import event_line
     from nightlab.events import EventLog
     from nightlab.night.lock import LabLock
@@ -89,7 +91,7 @@ def _ask(lab: Lab, plan: Plan, wanted: list[Cell], models: list[str]) -> None:
 
 
 async def _run(
-    lab: Lab, plan: Plan, wanted: list[Cell], models: list[str], events: EventLog
+    lab: Lab, plan: Plan, wanted: Sequence[Cell], models: list[str], events: EventLog
 ) -> tuple[list[str], SweepResult]:
     """Start, prove, ask, stop: what failed to start, and what became of the cells."""
     from nightlab.experiments.sweep import Endpoint, run_sweep

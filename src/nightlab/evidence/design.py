@@ -105,7 +105,7 @@ def read_design(folder: Path) -> Design:
     document = lock.document
     config = Config.model_validate(document["plan"])
     cells = product(_plan(folder, config, lock), lock.treatments)
-    if sha256_json([cell.key for cell in cells]) != document["cells"]["sha256"]:
+    if sha256_json(list(cells.keys())) != document["cells"]["sha256"]:
         hint = f"{LOCK} was written by another version of nightlab: use the one that reproduce.py names"
         raise FrozenError("the frozen cells do not follow from the frozen plan", where=folder / LOCK, hint=hint)
     return Design(folder.name, config, tuple(cells), lock)

@@ -6,54 +6,166 @@ plan with the same content (two conditions that resolve to the same weights, say
 
 A cell's own seed follows from the same content without the adapter: the conditions of a model answer a prompt under one
 seed, so that they differ by the treatment alone, and an adapter that does nothing answers word for word as `base`.
+
+A product is a sequence that holds its factors only and makes each cell when it is asked for: a million cells cost no
+memory, and their keys about two seconds.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NotRequired, TypedDict
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
 
 from nightlab.errors import FrozenError
-from nightlab.experiments import schema
-from nightlab.experiments.identity import ModelIdentity, Treatments, treatments
+from nightlab.experiments.content import (
+    KEY_DIGITS,
+    Cell,
+    Request,
+    asked_prompts,
+    ingredients,
+    seed_of,
+    treated_models,
+    twin,
+)
+from nightlab.experiments.identity import Treatments, treatments
 from nightlab.experiments.lock import read_lock
-from nightlab.experiments.plan import Condition, Plan
-from nightlab.experiments.prompts import Message, Mode, Prompt
-from nightlab.files import sha256_json
+from nightlab.experiments.plan import Plan
 
-KEY_DIGITS = 24
-
-
-class Request(TypedDict):
-    """What is asked of a model, without its name and the cell's seed: `messages` or `raw`, and the sampling."""
-
-    mode: Mode
-    messages: NotRequired[list[Message]]
-    raw: NotRequired[str]
-    temperature: float
-    top_p: float
-    max_tokens: int
-    stop: list[str]
+__all__ = [
+    "KEY_DIGITS",
+    "Cell",
+    "Cells",
+    "Chosen",
+    "Request",
+    "cells",
+    "ingredients",
+    "keys_of",
+    "product",
+    "seed_of",
+    "tally",
+]
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One question to one treated model; `key` and `seed` follow from its content, the names are for people."""
+class Cells(Sequence[Cell]):
+    """The cells of a plan in canonical order (by model, condition, prompt, replicate), made when they are asked for."""
 
-    key: str
-    model: str
-    model_id: str
-    condition: str
-    prompt: str
-    category: str
-    replicate: int
-    seed: int
-    request: Request
+    def __init__(self, plan: Plan, treated: Treatments) -> None:
+        seed = plan.sampling.seed
+        self._treated = treated_models(plan, treated, seed)
+        self._asked = asked_prompts(plan, seed)
+        self._replicates = plan.replicates
+        self._block = len(self._asked) * self._replicates
+        """Cells of one model under one condition."""
+
+    def __len__(self) -> int:
+        return len(self._treated) * self._block
+
+    def __iter__(self) -> Iterator[Cell]:
+        return map(self._cell, range(len(self)))
+
+    @overload
+    def __getitem__(self, at: int) -> Cell: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Cell]: ...
+    def __getitem__(self, at: int | slice) -> Cell | list[Cell]:
+        positions = range(len(self))[at]
+        return self._cell(positions) if isinstance(positions, int) else [self._cell(p) for p in positions]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(other) == len(self) and all(a == b for a, b in zip(self, other))  # noqa: B905
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def keys(self) -> Iterator[str]:
+        """All keys, in order."""
+        for treated in self._treated:
+            head = hashlib.sha256(treated.key_head)
+            for asked in self._asked:
+                tail = asked.tail + twin(treated, asked)
+                for replicate in range(self._replicates):
+                    digest = head.copy()
+                    digest.update(b"%d%b" % (replicate, tail))
+                    yield digest.hexdigest()[:KEY_DIGITS]
+
+    def place(self, position: int) -> tuple[str, str]:
+        """The model and condition of a cell by its position."""
+        treated = self._treated[position // self._block]
+        return treated.model, treated.condition
+
+    def tally(self, positions: Iterable[int]) -> Counter[tuple[str, str]]:
+        """How many of some positions belong to each (model, condition)."""
+        blocks = Counter(position // self._block for position in positions)
+        return Counter({self.place(block * self._block): count for block, count in blocks.items()})
+
+    def of_model(self, name: str) -> Chosen:
+        """The cells of one model."""
+        mine = [index for index, treated in enumerate(self._treated) if treated.model == name]
+        return Chosen(self, range(mine[0] * self._block, (mine[-1] + 1) * self._block) if mine else range(0))
+
+    def _cell(self, position: int) -> Cell:
+        block, rest = divmod(position, self._block)
+        number, replicate = divmod(rest, self._replicates)
+        treated, asked = self._treated[block], self._asked[number]
+        tail = b"%d%b" % (replicate, asked.tail)
+        key = hashlib.sha256(treated.key_head + tail + twin(treated, asked)).hexdigest()[:KEY_DIGITS]
+        seed = int(hashlib.sha256(treated.seed_head + tail + b"}").hexdigest()[:8], 16) & 0x7FFFFFFF
+        names = (treated.model, treated.model_id, treated.condition, asked.name, asked.category)
+        return Cell(key, *names, replicate, seed, asked.request)
 
 
-def cells(plan: Plan) -> list[Cell]:
+class Chosen(Sequence[Cell]):
+    """Some cells of a sequence, by their positions in it."""
+
+    def __init__(self, cells: Sequence[Cell], positions: Sequence[int]) -> None:
+        self._cells, self._positions = cells, positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __iter__(self) -> Iterator[Cell]:
+        return (self._cells[position] for position in self._positions)
+
+    @overload
+    def __getitem__(self, at: int) -> Cell: ...
+    @overload
+    def __getitem__(self, at: slice) -> Chosen: ...
+    def __getitem__(self, at: int | slice) -> Cell | Chosen:
+        if isinstance(at, slice):
+            return Chosen(self._cells, self._positions[at])
+        return self._cells[self._positions[at]]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(other) == len(self) and all(a == b for a, b in zip(self, other))  # noqa: B905
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def keys(self) -> Iterator[str]:
+        """All keys, in order."""
+        span = self._positions
+        if isinstance(span, range) and isinstance(self._cells, Cells):
+            return itertools.islice(self._cells.keys(), span.start, span.stop)
+        return (cell.key for cell in self)
+
+    def place(self, index: int) -> tuple[str, str]:
+        """The model and condition of a cell by its place among the chosen."""
+        return place(self._cells, self._positions[index])
+
+    def tally(self) -> Counter[tuple[str, str]]:
+        """How many belong to each (model, condition)."""
+        if isinstance(self._cells, Cells):
+            return self._cells.tally(self._positions)
+        return Counter(self.place(index) for index in range(len(self)))
+
+    def of_model(self, name: str) -> Chosen:
+        """The chosen cells of one model."""
+        return Chosen(self._cells, array("I", (at for at in self._positions if place(self._cells, at)[0] == name)))
+
+
+def cells(plan: Plan) -> Cells:
     """The cells of a plan, by the identities it was frozen with, else those of now.
 
     Raises PlanError or AdapterError for what is not there, FrozenError for a factor level that was not frozen.
@@ -68,56 +180,23 @@ def cells(plan: Plan) -> list[Cell]:
         raise FrozenError(f"the plan has {name!r}, which was not frozen with it", where=plan.folder) from None
 
 
-def product(plan: Plan, treated: Treatments) -> list[Cell]:
-    """The cells of a plan in canonical order: by model, condition, prompt, replicate."""
-    found: list[Cell] = []
-    seen: dict[str, int] = {}
-    shared = {prompt.name: request(prompt, plan.sampling) for prompt in plan.prompts}
-    for model, condition, prompt, replicate in _levels(plan):
-        identity, adapter = treated.models[model.name], treated.adapters[model.name][condition.name]
-        content = ingredients(identity, adapter, shared[prompt.name], plan.sampling.seed, replicate)
-        digest = sha256_json(content)
-        twin = seen[digest] = seen.get(digest, -1) + 1
-        digest = sha256_json({**content, "twin": twin}) if twin else digest
-        key, seed = digest[:KEY_DIGITS], seed_of(content)
-        names = (model.name, model.id, condition.name, prompt.name, prompt.category)
-        found.append(Cell(key, *names, replicate, seed, shared[prompt.name]))
-    return found
+def product(plan: Plan, treated: Treatments) -> Cells:
+    """The cells of a plan under the given identities."""
+    return Cells(plan, treated)
 
 
-def _levels(plan: Plan) -> Iterator[tuple[schema.Model, Condition, Prompt, int]]:
-    return itertools.product(plan.models, plan.conditions, plan.prompts, range(plan.replicates))
+def keys_of(cells: Sequence[Cell]) -> Iterator[str]:
+    """The keys of cells, in order; those of a product are made without its cells."""
+    return cells.keys() if isinstance(cells, Cells | Chosen) else (cell.key for cell in cells)
 
 
-def request(prompt: Prompt, sampling: schema.Sampling) -> Request:
-    """What a prompt's cells ask for, without the model and the cell's own seed."""
-    asked = Request(
-        mode=prompt.mode,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        max_tokens=sampling.max_tokens,
-        stop=list(sampling.stop),
-    )
-    if prompt.raw is not None:
-        asked["raw"] = prompt.raw
-    else:
-        asked["messages"] = [dict(message) for message in prompt.messages]
-    return asked
+def place(cells: Sequence[Cell], position: int) -> tuple[str, str]:
+    """The model and condition of the cell at a position."""
+    if isinstance(cells, Cells | Chosen):
+        return cells.place(position)
+    return cells[position].model, cells[position].condition
 
 
-def ingredients(
-    model: ModelIdentity, adapter: str | None, asked: Request, seed: int, replicate: int
-) -> dict[str, object]:
-    """Everything that could change an answer, as a JSON value: equal values, and only they, mean the same cell."""
-    return {
-        "model": [model.id, model.revision, model.weights],
-        "adapter": adapter,
-        "request": dict(asked),
-        "seed": seed,
-        "replicate": replicate,
-    }
-
-
-def seed_of(content: dict[str, object]) -> int:
-    """The sampling seed, 31 bits, of a cell with these ingredients: it is common to all conditions."""
-    return int(sha256_json({**content, "adapter": "any"})[:8], 16) & 0x7FFFFFFF
+def tally(cells: Sequence[Cell]) -> Counter[tuple[str, str]]:
+    """How many of some cells belong to each (model, condition)."""
+    return Chosen(cells, range(len(cells))).tally()

@@ -101,7 +101,7 @@ def document(plan: Plan, treated: Treatments) -> dict[str, Any]:
         "prompts": {p.name: {"category": p.category, "mode": p.mode, **p.content} for p in plan.prompts},
         "rubric": sha256_text(read_text(plan.rubric, RubricError)),
         "treatments": treated.document(),
-        "cells": {"count": len(cells), "sha256": sha256_json([cell.key for cell in cells])},
+        "cells": {"count": len(cells), "sha256": sha256_json(list(cells.keys()))},
     }
 
 

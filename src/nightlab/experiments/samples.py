@@ -12,20 +12,23 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from nightlab.errors import LockHeld, StorageError
-from nightlab.experiments.cells import Cell
+from nightlab.experiments.cells import KEY_DIGITS, Cell, Chosen, keys_of
 from nightlab.experiments.marks import Marks, sample_name
-from nightlab.files import JsonLines
+from nightlab.files import JsonLines, encoded
 
 SAMPLES = "samples.jsonl"
 FAILURES = "failures.jsonl"
 GROUP_ROWS = 512
 GROUP_SECONDS = 0.05
+_KEY = b'{"key":"'  # how a line of samples.jsonl begins
+_KEY_END = len(_KEY) + KEY_DIGITS
 
 
 class Samples:
@@ -38,29 +41,56 @@ class Samples:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """All samples that count, oldest first. Raises StorageError for damage, or a key that stands there twice."""
-        path = self.answers.path
-        for found in Marks.read(self.folder).sift("samples", self.answers.read(), sample_name):
-            key = found.row.get("key")
-            if not isinstance(key, str):
-                raise StorageError("a sample without a key", where=f"{path}:{found.line}")
-            if found.again:
-                hint = "the file was edited, or written twice at once: keep one of the lines, and say so in the diary"
-                raise StorageError(f"the sample {key} stands there twice", where=f"{path}:{found.line}", hint=hint)
-            if found.struck is None:
-                yield found.row
+        return self._counted(self.answers.read(), Marks.read(self.folder))
 
     def keys(self) -> set[str]:
-        """The keys of all cells whose answer counts."""
-        return {row["key"] for row in self.rows()}
+        """The keys of all cells whose answer counts; lines are read as far as their key, so a million take seconds.
+
+        Raises StorageError for a key that stands there twice, and for a damaged line whose key cannot be read; damage
+        behind the key is met where the rows are used.
+        """
+        marks = Marks.read(self.folder)
+        found: set[str] = set()
+        count = 0
+        for key in self._keys():
+            found.add(key)
+            count += 1
+        if len(found) == count and not marks.all:
+            return found
+        return {row["key"] for row in self._counted(({"key": key} for key in self._keys()), marks)}
+
+    def _keys(self) -> Iterator[str]:
+        """The key of every line."""
+        for number, line in enumerate(self.answers.lines(), 1):
+            if line.startswith(_KEY) and line[_KEY_END : _KEY_END + 1] == b'"' and line.endswith(b"}\n"):
+                yield line[len(_KEY) : _KEY_END].decode()
+            else:
+                yield self._key(self.answers.parse(line, number), number)
+
+    def _key(self, row: Mapping[str, Any], number: int) -> str:
+        key = row.get("key")
+        if not isinstance(key, str):
+            raise StorageError("a sample without a key", where=f"{self.answers.path}:{number}")
+        return key
+
+    def _counted(self, rows: Iterable[dict[str, Any]], marks: Marks) -> Iterator[dict[str, Any]]:
+        for found in marks.sift("samples", rows, sample_name):
+            key = self._key(found.row, found.line)
+            if found.again:
+                hint = "the file was edited, or written twice at once: keep one of the lines, and say so in the diary"
+                where = f"{self.answers.path}:{found.line}"
+                raise StorageError(f"the sample {key} stands there twice", where=where, hint=hint)
+            if found.struck is None:
+                yield found.row
 
     def failures(self) -> Iterator[dict[str, Any]]:
         """All failed attempts, oldest first."""
         return self.failed.read()
 
-    def missing(self, cells: Iterable[Cell]) -> list[Cell]:
-        """The cells that have no sample yet, in their order."""
+    def missing(self, cells: Sequence[Cell]) -> Chosen:
+        """The cells that have no sample yet, in their order; four bytes are kept for each."""
         answered = self.keys()
-        return [cell for cell in cells if cell.key not in answered]
+        return Chosen(cells, array("I", (at for at, key in enumerate(keys_of(cells)) if key not in answered)))
 
     def append(self, row: Mapping[str, object]) -> None:
         """Add one sample durably."""
@@ -97,7 +127,7 @@ class Writer:
 
     def __init__(self, store: JsonLines) -> None:
         self._store = store
-        self._rows: list[Mapping[str, object]] = []
+        self._rows: list[bytes] = []
         self._arrived = asyncio.Event()
         self._full = asyncio.Event()
         self._closing = False
@@ -120,9 +150,13 @@ class Writer:
 
     def put(self, row: Mapping[str, object]) -> None:
         """Hand over a row. Raises what stopped the writing before."""
+        self.put_line(encoded(row))
+
+    def put_line(self, line: bytes) -> None:
+        """Hand over a row as its line."""
         if self._task is not None and self._task.done():
             self._task.result()
-        self._rows.append(row)
+        self._rows.append(line)
         self._arrived.set()
         if len(self._rows) >= GROUP_ROWS:
             self._full.set()
@@ -136,7 +170,7 @@ class Writer:
             group, self._rows = self._rows, []
             self._arrived.clear()
             self._full.clear()
-            await asyncio.to_thread(self._store.append_many, group)
+            await asyncio.to_thread(self._store.append_lines, group)
             self.count += len(group)
 
 

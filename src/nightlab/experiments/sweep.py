@@ -1,9 +1,10 @@
 """The sweep: every missing cell of a frozen plan is asked until it is answered, on several servers at once.
 
-Per server a bounded number of requests is in flight. Failures that may pass (RETRIED) are tried again after a
-jittered, growing pause; each failed attempt is a line. The same failure on K cells in a row ends that server's share,
-and the others go on. Only answers that keep the contract become samples, so a resumed sweep asks exactly what is still
-missing. The past deadline of a budget ends a sweep the same way.
+Several servers of one model share its cells. Per server a bounded number of requests is in flight, fewer where the
+server says that it has enough (pace.py). Failures that may pass are tried again after a jittered, growing pause; each
+failed attempt is a line. The same failure on K cells in a row ends that server's share (share.py), and the others go
+on. Only answers that keep the contract become samples, so a resumed sweep asks exactly what is still missing. The past
+deadline of a budget ends a sweep the same way. Memory does not grow with the number of cells, but for 4 bytes each.
 """
 
 from __future__ import annotations
@@ -13,23 +14,25 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from nightlab.budget import Budget
 from nightlab.errors import SweepStopped, UsageError, nearest
 from nightlab.events import EventLog
-from nightlab.experiments.cells import Cell
+from nightlab.experiments.cells import Cell, Chosen, tally
 from nightlab.experiments.freeze import verify
 from nightlab.experiments.plan import Plan
+from nightlab.experiments.pool import Pool
 from nightlab.experiments.samples import Samples, Writer, sole_writer
-from nightlab.experiments.share import Endpoint, Share, Stopped
+from nightlab.experiments.share import Endpoint, Heal, Share, Stopped, Terms
 
 __all__ = ["Endpoint", "Progress", "ShareResult", "Stopped", "SweepResult", "run_sweep"]
 
 PROGRESS_SECONDS = 0.25
 EVENT_SECONDS = 2.0
 EVENTS_SLOW_DOWN = 50
+PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,9 @@ class ShareResult:
     answered: int
     failed: int
     missing: int
-    stopped: Stopped | None
+    stopped: tuple[Stopped, ...] = ()
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """Failed attempts by class, those that were answered in the end included."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,11 @@ class SweepResult:
     @property
     def stopped(self) -> list[Stopped]:
         """The shares that were given up."""
-        return [share.stopped for share in self.by_model.values() if share.stopped]
+        return [stop for share in self.by_model.values() for stop in share.stopped]
 
     def error(self) -> SweepStopped | None:
-        """The first share that was given up, as an error to raise or to show."""
-        for stop in self.stopped:
+        """The first share that was given up and left cells missing, as an error to raise or to show."""
+        for stop in (stop for share in self.by_model.values() if share.missing for stop in share.stopped):
             what = f"the sweep of {stop.model} stopped: {stop.why}"
             return SweepStopped(
                 what, failure=stop.failure, sample=stop.error, hint="diagnose its server, then sweep again"
@@ -79,22 +84,30 @@ class SweepResult:
         return None
 
 
+Servers = Mapping[str, Endpoint | Sequence[Endpoint]]
+"""The servers of each model, by its name."""
+
+
 async def run_sweep(
     plan: Plan,
     cells: Sequence[Cell],
-    servers: Mapping[str, Endpoint],
+    servers: Servers,
     *,
     events: EventLog | None = None,
     budget: Budget | None = None,
     concurrency: int = 16,
     max_identical_failures: int | None = None,
     timeout: float = 120.0,
+    patience: float = PATIENCE,
     on_progress: Callable[[Progress], None] | None = None,
     samples: Samples | None = None,
+    heal: Heal | None = None,
 ) -> SweepResult:
-    """Ask every cell that has no sample yet; `servers` by model name, a model without one keeps its cells missing.
+    """Ask every cell that has no sample yet; a model without a server keeps its cells missing.
 
-    Give `samples` where several sweeps of one experiment run side by side in this process: the caller opened the store,
+    `concurrency` bounds the requests in flight at each server, `timeout` is what one request may take in all, and a
+    server may take no connection for `patience` seconds (it restarts). `heal` mends a server whose share stopped. Give
+    `samples` where several sweeps of one experiment run side by side in this process: the caller opened the store,
     holds the folder (`sole_writer`) and closes it.
 
     Raises FrozenError for a plan that is not frozen or changed since, UsageError for a condition its server lacks,
@@ -102,22 +115,46 @@ async def run_sweep(
     """
     await asyncio.to_thread(verify, plan)  # it may hash gigabytes of weights
     start = time.monotonic()
+    terms = Terms(
+        concurrency, timeout, patience, max_identical_failures or plan.stop.max_identical_failures, budget, heal
+    )
     with _store(plan.folder, samples) as samples:
         missing = samples.missing(cells)
-        _check_served(missing, servers)
+        places = tally(missing)
+        _check_served(places, servers)
         watch = _Watch(plan.name, len(cells), len(cells) - len(missing), events, on_progress)
-        limit = max_identical_failures or plan.stop.max_identical_failures
         async with Writer(samples.answers) as answers, Writer(samples.failed) as failures:
-            shares = [
-                Share(model, endpoint, mine, answers, failures, limit, budget, watch.tick)
-                for model, endpoint in servers.items()
-                if (mine := [cell for cell in missing if cell.model == model])
-            ]
+            shares = _shares(missing, places, servers, answers, failures, terms)
             watch.started(len(missing), shares)
-            await _together([share.run(concurrency, timeout) for share in shares])
-    result = _result(cells, missing, shares, time.monotonic() - start)
+            await _together([share.run() for share in shares])
+    result = _result(tally(cells), places, shares, time.monotonic() - start)
     watch.finished(result)
     return result
+
+
+def _shares(
+    missing: Chosen,
+    places: Mapping[tuple[str, str], int],
+    servers: Servers,
+    answers: Writer,
+    failures: Writer,
+    terms: Terms,
+) -> list[Share]:
+    """One share per server of a model that lacks cells; the servers of one model have one pool."""
+    shares: list[Share] = []
+    lacking = {model for model, _ in places}
+    for model in servers:
+        if model in lacking:
+            pool, ends = Pool(missing.of_model(model)), _listed(servers[model])
+            mine = [Share(model, endpoint, pool, answers, failures, terms) for endpoint in ends]
+            for share in mine:
+                share.alone = len(ends) == 1
+            shares += mine
+    return shares
+
+
+def _listed(given: Endpoint | Sequence[Endpoint]) -> Sequence[Endpoint]:
+    return [given] if isinstance(given, Endpoint) else given
 
 
 @contextlib.contextmanager
@@ -141,30 +178,38 @@ async def _together(work: Iterable[Coroutine[object, object, None]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _check_served(missing: Iterable[Cell], servers: Mapping[str, Endpoint]) -> None:
-    for cell in missing:
-        endpoint = servers.get(cell.model)
-        if endpoint and cell.condition not in endpoint.conditions:
-            close = nearest(cell.condition, endpoint.conditions)
-            raise UsageError(
-                f"the server {endpoint.server} of {cell.model} does not serve the condition {cell.condition!r}",
-                hint=f"it serves {close!r}" if close else "start it again with the adapters of this plan",
-            )
+def _check_served(places: Iterable[tuple[str, str]], servers: Servers) -> None:
+    for model, condition in places:
+        for endpoint in _listed(servers.get(model, ())):
+            if condition not in endpoint.conditions:
+                close = nearest(condition, endpoint.conditions)
+                raise UsageError(
+                    f"the server {endpoint.server} of {model} does not serve the condition {condition!r}",
+                    hint=f"it serves {close!r}" if close else "start it again with the adapters of this plan",
+                )
 
 
-def _result(cells: Sequence[Cell], missing: Sequence[Cell], shares: Sequence[Share], seconds: float) -> SweepResult:
-    lacking = Counter(cell.model for cell in missing)
+def _result(
+    planned: Mapping[tuple[str, str], int],
+    lacking: Mapping[tuple[str, str], int],
+    shares: Sequence[Share],
+    seconds: float,
+) -> SweepResult:
     by_model = {}
-    for model in dict.fromkeys(cell.model for cell in cells):
-        share = next((s for s in shares if s.model == model), None)
-        if share is None:
-            by_model[model] = ShareResult(0, 0, 0, lacking[model], None)
-        else:
-            left = lacking[model] - share.answered
-            by_model[model] = ShareResult(share.asked, share.answered, share.failed, left, share.stopped)
+    for model in dict.fromkeys(model for model, _ in planned):
+        mine = [share for share in shares if share.model == model]
+        answered = sum(share.answered for share in mine)
+        by_model[model] = ShareResult(
+            asked=sum(share.asked for share in mine),
+            answered=answered,
+            failed=sum(share.failed for share in mine),
+            missing=sum(count for (name, _), count in lacking.items() if name == model) - answered,
+            stopped=tuple(share.stopped for share in mine if share.stopped),
+            failures=dict(sum((share.failures for share in mine), Counter())),
+        )
     parts = by_model.values()
     return SweepResult(
-        planned=len(cells),
+        planned=sum(planned.values()),
         asked=sum(part.asked for part in parts),
         answered=sum(part.answered for part in parts),
         failed=sum(part.failed for part in parts),
@@ -193,6 +238,8 @@ class _Watch:
 
     def started(self, missing: int, shares: list[Share]) -> None:
         self._shares = shares
+        for share in shares:
+            share.tick = self.tick
         self._logged = time.monotonic()
         self._emit("sweep_started", planned=self._planned, missing=missing, models=self._models())
 
@@ -210,16 +257,24 @@ class _Watch:
         self._tell()
         for model, share in result.by_model.items():
             if share.stopped or share.failed:
-                why = share.stopped.why if share.stopped else "every allowed attempt failed"
-                self._emit(
-                    "degradation", what=f"{share.missing} cells of {model} have no answer", why=why, where="sweep"
-                )
+                why = share.stopped[0].why if share.stopped else "every allowed attempt failed"
+                lost = f"{share.missing} cells of {model} have no answer"
+                what = lost if share.missing else f"a server of {model} was given up; others answered its cells"
+                self._emit("degradation", what=what, why=why, where="sweep")
+        failures = dict(sum((Counter(share.failures) for share in result.by_model.values()), Counter()))
         counts = {name: getattr(result, name) for name in ("planned", "asked", "answered", "failed", "missing")}
         stopped = [asdict(stop) for stop in result.stopped]
-        self._emit("sweep_finished", models=self._models(), **counts, seconds=round(result.seconds, 3), stopped=stopped)
+        self._emit(
+            "sweep_finished",
+            models=self._models(),
+            **counts,
+            seconds=round(result.seconds, 3),
+            stopped=stopped,
+            failures=failures,
+        )
 
     def _models(self) -> list[str]:
-        return [share.model for share in self._shares]
+        return list(dict.fromkeys(share.model for share in self._shares))
 
     def _progress(self) -> Progress:
         answered = self._before + sum(share.answered for share in self._shares)

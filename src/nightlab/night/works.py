@@ -126,7 +126,7 @@ class NightWorks:
         with self._store(plan) as samples:
             result = await run_sweep(
                 plan,
-                [cell for cell in cells(plan) if cell.model == model],
+                cells(plan).of_model(model),
                 {model: server},
                 events=self.events,
                 budget=self.budget,

@@ -41,12 +41,15 @@ class ChatError(NightlabError):
         status: int | None = None,
         retry_after: float | None = None,
         body: str = "",
+        unreachable: bool = False,
     ) -> None:
         super().__init__(what, where=where)
         self.failure_class = failure_class
         self.status = status
         self.retry_after = retry_after
         self.body = body
+        self.unreachable = unreachable
+        """Whether the server took no connection at all."""
 
 
 class BrokenAnswer(ChatError, ContractBroken):

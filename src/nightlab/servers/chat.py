@@ -6,6 +6,7 @@ Nothing is retried here: that is the caller's decision, by `failure_class`.
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +44,9 @@ __all__ = [
     "read_answer",
 ]
 
+_JSON = {"Content-Type": "application/json"}
+_WAITING = re.compile(r"^[\w:]*num_requests_waiting(?:{[^}\n]*})? ([0-9.eE+-]+)", re.MULTILINE)
+
 
 class Chat:
     """A client with one pool of connections; `limit` bounds the requests in flight. Use it as an async context."""
@@ -54,7 +58,8 @@ class Chat:
 
     async def __aenter__(self) -> Chat:
         connector = aiohttp.TCPConnector(limit=self._limit, keepalive_timeout=30)
-        self._session = aiohttp.ClientSession(connector=connector, trust_env=False)
+        cookies = aiohttp.DummyCookieJar()
+        self._session = aiohttp.ClientSession(connector=connector, trust_env=False, cookie_jar=cookies)
         return self
 
     async def __aexit__(
@@ -64,10 +69,13 @@ class Chat:
             await self._session.close()
             self._session = None
 
-    async def complete(self, request: ChatRequest, *, timeout: float = 120.0) -> Answer:
-        """Ask once within `timeout` seconds in all. Raises ChatError; a task that is cancelled stays cancelled."""
+    async def complete(self, request: ChatRequest, *, timeout: float = 120.0, body: bytes | None = None) -> Answer:
+        """Ask once within `timeout` seconds in all; `body` is the request's JSON where it is at hand.
+
+        Raises ChatError; a task that is cancelled stays cancelled.
+        """
         start = time.monotonic()
-        text = await self._exchange("POST", request.path, request.body(), timeout)
+        text = await self._exchange("POST", request.path, request.body() if body is None else body, timeout)
         return read_answer(text, request, time.monotonic() - start, where=self.url)
 
     async def models(self, *, timeout: float = 10.0, fresh: bool = False) -> list[ModelCard]:
@@ -98,15 +106,25 @@ class Chat:
         except (ValueError, KeyError, TypeError) as error:
             raise broken("no version", text, self.url) from error
 
-    async def _exchange(self, method: str, path: str, body: dict[str, Any] | None, timeout: float) -> str:
+    async def waiting(self, *, timeout: float = 10.0) -> float:
+        """How many requests wait in the server's queue, by its /metrics. Raises ChatError where it does not tell."""
+        text = await self._exchange("GET", "/metrics", None, timeout)
+        found = _WAITING.findall(text)
+        if not found:
+            raise broken("no count of waiting requests", text, self.url)
+        return sum(map(float, found))
+
+    async def _exchange(self, method: str, path: str, body: dict[str, Any] | bytes | None, timeout: float) -> str:
         """One request within `timeout` seconds; the body of a 2xx answer."""
+        data = json.dumps(body).encode() if isinstance(body, dict) else body
         if self._session is None:
             raise RuntimeError("use `async with Chat(url) as chat`")
         try:
             async with self._session.request(
                 method,
                 self.url + path,
-                json=body,
+                data=data,
+                headers=_JSON if data is not None else None,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=timeout),
             ) as response:
@@ -122,4 +140,5 @@ class Chat:
             raise broken("not HTTP", error.message, self.url) from error
         except aiohttp.ClientError as error:
             what = f"the connection failed: {str(error)[:SHOWN] or type(error).__name__}"
-            raise ChatError(what, failure_class="connection", where=self.url) from error
+            refused = isinstance(error, aiohttp.ClientConnectorError)
+            raise ChatError(what, failure_class="connection", where=self.url, unreachable=refused) from error
