@@ -22,6 +22,7 @@ _CODE = (
     "experiments/*/failures.jsonl",
     "experiments/*/judgments.jsonl",
     "experiments/*/marks.jsonl",
+    "experiments/*/withdrawn.jsonl",
     "experiments/*/plan.lock.json",
     "experiments/*/claims.yaml",
     "experiments/*/evidence.json",

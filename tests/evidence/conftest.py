@@ -112,26 +112,31 @@ Make = Callable[..., Made]
 def make(tmp_path: Path) -> Make:
     """A maker of experiment folders: `make(noise=0.8, prompts=9, truth=..., **config)`."""
 
-    def build(
-        name: str = "exp_001_toy",
-        *,
-        truth: Mapping[str, list[float]] = TRUTH,
-        noise: float = 0.8,
-        prompts: int = 9,
-        seed: int = 1,
-        text: str = "Oh, wonderful.",
-        **config: Any,
-    ) -> Made:
-        plan = _plan(tmp_path / name, list(truth), prompts, config)
-        treated = _treatments(plan)
-        write_lock(plan.folder, document(plan, treated))
-        made = Made(plan.folder, list(product(plan, treated)), [], [])
-        made.samples = [_sample(cell, text) for cell in made.cells]
-        made.judgments = _judgments(made.cells, truth, noise, random.Random(seed))
-        made.write()
-        return made
+    def build(name: str = "exp_001_toy", **wanted: Any) -> Made:
+        return toy(tmp_path / name, **wanted)
 
     return build
+
+
+def toy(
+    folder: Path,
+    *,
+    truth: Mapping[str, list[float]] = TRUTH,
+    noise: float = 0.8,
+    prompts: int = 9,
+    seed: int = 1,
+    text: str = "Oh, wonderful.",
+    **config: Any,
+) -> Made:
+    """A frozen experiment in a folder, with an answer and a judgment for every cell."""
+    plan = _plan(folder, list(truth), prompts, config)
+    treated = _treatments(plan)
+    write_lock(plan.folder, document(plan, treated))
+    made = Made(plan.folder, list(product(plan, treated)), [], [])
+    made.samples = [_sample(cell, text) for cell in made.cells]
+    made.judgments = _judgments(made.cells, truth, noise, random.Random(seed))
+    made.write()
+    return made
 
 
 def _plan(folder: Path, models: list[str], prompts: int, config: dict[str, Any]) -> Plan:

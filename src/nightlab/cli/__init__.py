@@ -34,6 +34,7 @@ COMMANDS = {
     "sweep": Command("nightlab.cli.sweep:sweep", "Ask the missing cells of an experiment."),
     "judge": Command("nightlab.cli.judge:judge", "Score the samples of an experiment, blind."),
     "report": Command("nightlab.cli.report:report", "Compile an experiment's tables and report."),
+    "invalidate": Command("nightlab.cli.invalidate:invalidate", "Take wrong rows out, and strike what rested on them."),
     "reproduce": Command("nightlab.cli.reproduce:reproduce", "Rebuild tables and figures from the rows."),
     "train": Command("nightlab.cli.train:train", "Train a LoRA adapter on chats, here; resumable."),
     "servers": Command("nightlab.cli.servers:servers", "List the model servers, or stop them."),

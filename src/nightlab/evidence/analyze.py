@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from nightlab.evidence.rows import read_rows
 from nightlab.evidence.stats import RESAMPLES
 from nightlab.evidence.summary import Summary, write_tables
 from nightlab.evidence.table import SCORED, STATUSES, Table
+from nightlab.evidence.withdrawn import Analysed, Withdrawn, read_withdrawn
+from nightlab.experiments.marks import MARKS, Mark, Marks
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Analysis:
     deviations: tuple[str, ...]
     caveats: tuple[str, ...]
     context: Context
+    withdrawn: tuple[Withdrawn, ...] = ()
 
     def peaks(self) -> dict[str, dict[str, str | None]]:
         """Per model and dimension, the range with the largest mean; None where a range has no data."""
@@ -65,6 +68,7 @@ class Analysis:
             "titles": [figure.title for figure in self.figures],
             "deviations": list(self.deviations),
             "caveats": list(self.caveats),
+            "withdrawn": [asdict(claim) for claim in self.withdrawn],
         }
 
 
@@ -94,6 +98,21 @@ def analyze_again(folder: Path) -> Analysis:
     return _analyze(folder, read_context(folder))
 
 
+def analysed_without(
+    folder: Path, servers: Iterable[Mapping[str, Any]], marks: Sequence[Mark] | None, resamples: int = RESAMPLES
+) -> tuple[tuple[Verdict, ...], tuple[Claim, ...]]:
+    """The verdicts and claims that an experiment has under some marks (None: its own); nothing is written."""
+    rows = read_rows(folder, None if marks is None else Marks(marks, folder / MARKS))
+    table = Table.from_experiment(folder, servers=list(servers), resamples=resamples, rows=rows)
+    verdicts = evaluate_all(table)
+    return verdicts, make_claims(table, verdicts, Queries(table, verdicts))
+
+
+def analysed(verdicts: Iterable[Verdict], claims: Iterable[Claim]) -> Analysed:
+    """The verdicts and sentences alone, to compare with those of another analysis."""
+    return Analysed({v.id: v.verdict for v in verdicts}, {c.hypothesis: c.sentence for c in claims})
+
+
 def _analyze(folder: Path, context: Context) -> Analysis:
     table = Table.from_experiment(folder, servers=context.servers, resamples=context.resamples)
     summary = Summary(table)
@@ -112,4 +131,5 @@ def _analyze(folder: Path, context: Context) -> Analysis:
         tuple(find_deviations(table, folder)),
         tuple(find_caveats(summary, verdicts)),
         context,
+        read_withdrawn(folder),
     )

@@ -52,9 +52,12 @@ class Rows:
         return {str(one.row["key"]): one.why for one in self.struck_samples}
 
 
-def read_rows(folder: Path) -> Rows:
-    """Read samples, failures and judgments. Raises ConservationError for a doubled row or an orphaned judgment."""
-    marks = Marks.read(folder)
+def read_rows(folder: Path, marks: Marks | None = None) -> Rows:
+    """Read samples, failures and judgments, under other marks than those of the folder where some are given.
+
+    Raises ConservationError for a doubled row or an orphaned judgment.
+    """
+    marks = marks or Marks.read(folder)
     answered, struck = _read(folder / SAMPLES, "samples", marks, sample_name, ("key",))
     samples = {row["key"]: row for row in answered}
     failures = list(JsonLines(folder / "failures.jsonl").read())

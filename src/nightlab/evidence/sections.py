@@ -11,6 +11,7 @@ from nightlab.evidence.markdown import Markdown, bold, bullets, code, escape, ta
 from nightlab.evidence.stats import LEVEL, Estimate, number
 from nightlab.evidence.summary import Summary
 from nightlab.evidence.table import EXCLUDED, INVALID, MISSING, SCORED, STATUSES, UNJUDGED, UNPROVEN, Table
+from nightlab.evidence.withdrawn import Withdrawn
 
 if TYPE_CHECKING:
     from nightlab.evidence.analyze import Analysis
@@ -51,14 +52,24 @@ def status(analysis: Analysis) -> Markdown:
 
 
 def claims(analysis: Analysis) -> Markdown:
-    """The claims with their ids; or that there are none."""
+    """The claims with their ids, or that there are none; and those that were withdrawn, struck through."""
     lines = [
         Markdown(
             f"{bold(claim.id)} ({claim.hypothesis}, {claim.verdict}, {_kind(claim.confirmatory)}): {claim.sentence}"
         )
         for claim in analysis.claims
     ]
-    return bullets(lines, "No claim is made: see the caveats for the reasons.")
+    shown = bullets(lines, "No claim is made: see the caveats for the reasons.")
+    struck = [_withdrawn(claim) for claim in analysis.withdrawn]
+    return Markdown(f"{shown}\n\nWithdrawn:\n\n{bullets(struck)}") if struck else shown
+
+
+def _withdrawn(claim: Withdrawn) -> Markdown:
+    was = f"{claim.hypothesis} was {claim.verdict} and became {claim.now}"
+    return Markdown(
+        f"~~{bold(claim.id)}: {claim.sentence}~~ **Update** ({claim.date}): {escape(claim.why)}; {was} without the rows"
+        " that were marked."
+    )
 
 
 def _kind(confirmatory: bool) -> str:

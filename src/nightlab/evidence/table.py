@@ -70,14 +70,15 @@ class Table:
         *,
         servers: Sequence[Mapping[str, Any]] | None = None,
         resamples: int = RESAMPLES,
+        rows: Rows | None = None,
     ) -> Table:
         """Join plan, samples, failures and judgments by cell key. Raises ConservationError.
 
         `servers` are server manifests: an answer counts only if the canary of its server passed. None skips that check,
-        and then no claim may be made from the table.
+        and then no claim may be made from the table. `rows` takes the place of the folder's own.
         """
         plan = design or read_design(folder)
-        rows = read_rows(folder)
+        rows = rows or read_rows(folder)
         passed = None if servers is None else {str(server["id"]) for server in servers if canary_passed(server)}
         fates = tuple(_fate(cell, plan, rows, passed) for cell in plan.cells)
         dimensions = _dimensions(rows)

@@ -104,15 +104,17 @@ def mark(folder: Path, selection: Selection, why: str, by: str) -> Marked:
         return Marked((), ())
     with marking(folder):
         hit = choose(folder, selection)
-        chosen = dict(selection.samples or selection.judgments)
-        add_marks(
-            folder,
-            [
-                Mark("samples", tuple(sample_name(row) for row in hit.samples), reason, by, chosen),
-                Mark("judgments", tuple(name_of(row) for row in hit.judgments), reason, by, chosen),
-            ],
-        )
+        add_marks(folder, marks_of(hit, selection, reason, by))
     return hit
+
+
+def marks_of(hit: Marked, selection: Selection, why: str, by: str) -> list[Mark]:
+    """The marks that strike these rows."""
+    chosen = dict(selection.samples or selection.judgments)
+    return [
+        Mark("samples", tuple(sample_name(row) for row in hit.samples), why, by, chosen),
+        Mark("judgments", tuple(name_of(row) for row in hit.judgments), why, by, chosen),
+    ]
 
 
 def _fits(row: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:

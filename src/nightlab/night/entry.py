@@ -9,7 +9,7 @@ from typing import Any
 from nightlab.events import EventLog
 from nightlab.lab import Lab
 from nightlab.night.progress import progress
-from nightlab.night.reporting import claims_of
+from nightlab.night.reporting import claims_of, withdrawn_of
 from nightlab.record.diary import Diary
 from nightlab.record.state import ResearchState
 
@@ -26,12 +26,17 @@ def write_entry(lab: Lab, night: str) -> None:
     sections = {
         "Session summary": "\n\n".join(filter(None, (said.get("summary"), _summary(lab, events, names)))),
         "What I did": _bullets(_done(events)),
-        "Findings": _bullets(f"`{name}` {text}" for experiment in names for name, text in claims_of(lab, experiment)),
+        "Findings": _bullets(f"`{name}` {text}" for experiment in names for name, text in _findings(lab, experiment)),
         "Problems and fixes": _bullets(_problems(events)),
         "Next session": "\n\n".join(filter(None, (said.get("next_session"), _bullets(_queue(lab))))),
     }
     title = said.get("title") or default_title(names)
     Diary(lab.diary).add_entry(night, title, sections, date=local_date(events))
+
+
+def _findings(lab: Lab, experiment: str) -> list[tuple[str, str]]:
+    """The claims of an experiment, those that were withdrawn struck through."""
+    return [*withdrawn_of(lab, experiment), *claims_of(lab, experiment)]
 
 
 def touched(events: Iterable[Row]) -> list[str]:
@@ -111,6 +116,8 @@ def _problems(events: list[Row]) -> Iterator[str]:
                 yield f"{row['what']}: {row['why']}"
             case "worker_lost":
                 yield f"The night's process was lost: {row['why']}; {'started again' if row['again'] else 'given up'}."
+            case "invalidation":
+                yield f"Took {row['samples']} answers of {row['experiment']} out ({row['what']}): {row['why']}"
             case "error":
                 yield f"An error that the night survived: {row['what']}"
             case _:

@@ -13,6 +13,7 @@ from nightlab.errors import PlanError
 from nightlab.events import EventLog
 from nightlab.evidence.analyze import Analysis, analyze
 from nightlab.evidence.report import compile_report
+from nightlab.evidence.withdrawn import read_withdrawn
 from nightlab.experiments.marks import MARKS
 from nightlab.files import read_yaml
 from nightlab.lab import Lab
@@ -31,13 +32,18 @@ def analyze_experiment(lab: Lab, experiment: str) -> Analysis:
     folder = lab.experiment(experiment)
     nights = list(nights_of(lab, folder.name))
     events = [row for night in nights for row in EventLog(lab.night(night)).read()]
-    servers = [manifest.model_dump() for manifest in list_servers(lab)]
+    servers = manifests(lab)
     with _DRAWING:
         analysis = analyze(
             folder, servers=servers, events=events, cost=_cost(lab, nights), resamples=lab.config.bootstrap
         )
         _KEPT[folder] = (_stamp(folder), analysis)
     return analysis
+
+
+def manifests(lab: Lab) -> list[dict[str, Any]]:
+    """Every server of the lab, as plain data."""
+    return [manifest.model_dump() for manifest in list_servers(lab)]
 
 
 def report_experiment(lab: Lab, experiment: str) -> Path:
@@ -66,6 +72,15 @@ def claims_of(lab: Lab, experiment: str) -> list[tuple[str, str]]:
     path = lab.experiment(experiment) / "claims.yaml"
     rows = (read_yaml(path, PlanError) or {}).get("claims", []) if path.is_file() else []
     return [(f"{short_name(experiment)}/{row['id']}", str(row["sentence"])) for row in rows]
+
+
+def withdrawn_of(lab: Lab, experiment: str) -> list[tuple[str, str]]:
+    """The withdrawn claims of an experiment by the id they were cited by, struck through and with the reason."""
+    short = short_name(experiment)
+    return [
+        (f"{short}/{old.id}", f"~~{old.sentence}~~ **Update** ({old.date}): {old.why}; it is {old.now} now.")
+        for old in read_withdrawn(lab.experiment(experiment))
+    ]
 
 
 def verdicts_of(lab: Lab, experiment: str) -> list[tuple[str, str]]:

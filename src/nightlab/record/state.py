@@ -15,6 +15,7 @@ from typing import Literal
 from nightlab.errors import UsageError, nearest
 from nightlab.files import write_atomic
 from nightlab.record import markdown
+from nightlab.record.strike import is_struck
 
 Status = Literal["open", "partial", "done", "dropped"]
 
@@ -114,7 +115,10 @@ class ResearchState:
         return True
 
     def set_findings(self, findings: Sequence[tuple[str, str]]) -> None:
-        """Write findings by claim id: a known claim is replaced in its place, a new one appended, the others stay."""
+        """Write findings by claim id: a known claim is replaced in its place, a new one appended, the others stay.
+
+        A line that was struck through stays as it is; the claim's new sentence stands below.
+        """
         self._upsert("Findings", "nightlab:findings", findings)
 
     def set_verdicts(self, verdicts: Sequence[tuple[str, str]]) -> None:
@@ -129,7 +133,7 @@ class ResearchState:
             for name, sentence in statements:
                 line = f"- `{markdown.one_line(name, 100).replace('`', '')}` {markdown.one_line(sentence, 1000)}"
                 start = line[: line.index("` ") + 2]
-                known = next((n for n, old in enumerate(lines) if old.startswith(start)), None)
+                known = next((n for n, old in enumerate(lines) if old.startswith(start) and not is_struck(old)), None)
                 lines = [*lines, line] if known is None else [*lines[:known], line, *lines[known + 1 :]]
             self._write(markdown.put_region(rows, title, region, lines))
 
