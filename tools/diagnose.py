@@ -24,8 +24,9 @@ async def diagnose(ctx: ToolContext, server: str) -> dict[str, Any]:
         server: The server's id.
 
     Returns:
-        class (null where nothing known was found), cause, line (of the log, as data), confidence, stage, steps, whose
-        it is to mend (ours or a human's), and remedy: the tool call that follows it, or null.
+        class (null where nothing known was found), cause, line (of the log, as data) with its number and context,
+        confidence, stage, steps, whose it is to mend (ours or a human's), and remedy: the tool call that follows it, or
+        null. A class of null is a case for the debugger.
     """
     manifest = load(ctx.lab, server)
     found = diagnosis(ctx.lab, manifest)
@@ -36,6 +37,8 @@ async def diagnose(ctx: ToolContext, server: str) -> dict[str, Any]:
         "class": found.cls,
         "cause": found.cause,
         "line": found.line,
+        "number": found.number,
+        "context": list(found.context),
         "confidence": found.confidence,
         "stage": found.stage,
         "steps": list(found.remedy),

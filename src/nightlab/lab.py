@@ -38,6 +38,8 @@ class Lab:
         self.brief = self.state / "brief.md"
         self.nights = self.state / "nights"
         self.servers = self.state / "servers"
+        self.failures = self.state / "failures"
+        self.learned = self.state / "learned.yaml"
         self.notes = root / "scaffolding_notes.md"
         self.cache = root / ".nightlab"
         self.checkpoints = root / config.checkpoints

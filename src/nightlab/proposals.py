@@ -1,4 +1,4 @@
-"""Proposals: skills and tools that agents would like to have, kept apart until a person accepts them.
+"""Proposals: skills, tools and known failures that agents would like to have, kept apart until a person accepts them.
 
 `proposals/<kind>/<name>/` holds the file as it would stand in the lab, and proposal.json with who proposed it and why.
 What is proposed is checked and never executed here: a tool is only parsed. Limit: that a tool does what it says is for
@@ -22,12 +22,15 @@ from nightlab import skills, tool_signature
 from nightlab.errors import SpecError, UsageError, nearest
 from nightlab.files import read_text, sha256_text, write_atomic
 from nightlab.lab import Found, Lab, look_up
+from nightlab.servers.failures import signatures
+from nightlab.servers.failures.trial import try_out
 
-Kind = Literal["skill", "tool"]
+Kind = Literal["skill", "tool", "failure"]
 EFFECTS = ("read", "write", "compute", "money")
 LONGEST = 40_000  # characters of one proposed file
 _TOOL_NAME = re.compile(r"[a-z][a-z0-9_]{2,39}")
 _ABOUT = "proposal.json"
+_LOG = "log.txt"  # beside a proposed failure: what it was learned from, and its test
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,25 @@ class Proposal:
 
 def place(lab: Lab, kind: Kind, name: str) -> tuple[Path, str]:
     """Where the file of a proposal stands, and where it would stand once it is accepted."""
-    file = "SKILL.md" if kind == "skill" else f"{name}.py"
-    target = f"skills/{name}/SKILL.md" if kind == "skill" else f"tools/{name}.py"
+    file, target = {
+        "skill": ("SKILL.md", f"skills/{name}/SKILL.md"),
+        "tool": (f"{name}.py", f"tools/{name}.py"),
+        "failure": (f"{name}.yaml", f"state/failures/{name}.yaml"),
+    }[kind]
     return lab.proposals / f"{kind}s" / name / file, target
 
 
-def write(lab: Lab, kind: Kind, name: str, text: str, about: Mapping[str, str]) -> Proposal:
-    """Keep a checked proposal; one of the same name is replaced. Raises SpecError where the text is none."""
-    check(kind, name, text)
+def write(lab: Lab, kind: Kind, name: str, text: str, about: Mapping[str, str], log: str = "") -> Proposal:
+    """Keep a checked proposal; one of the same name is replaced. `log` is what a failure was learned from.
+
+    Raises SpecError where the text is none.
+    """
+    with tempfile.TemporaryDirectory(prefix="nightlab-") as scratch:
+        write_atomic(Path(scratch) / _LOG, log)
+        check(kind, name, text, Path(scratch) / _LOG)
     path, _ = place(lab, kind, name)
+    if kind == "failure":
+        write_atomic(path.parent / _LOG, log)
     write_atomic(path, text if text.endswith("\n") else text + "\n")
     write_atomic(path.parent / _ABOUT, json.dumps({"v": 1, **about}, ensure_ascii=False, indent=1) + "\n")
     return read(lab, kind, name)
@@ -73,7 +86,7 @@ def read(lab: Lab, kind: Kind, name: str) -> Proposal:
     about: dict[str, Any] = {}
     try:
         about = json.loads(read_text(path.parent / _ABOUT, UsageError))
-        check(kind, name, text)
+        check(kind, name, text, path.parent / _LOG)
         problem = None
     except (UsageError, ValueError) as error:
         problem = str(error)
@@ -91,13 +104,14 @@ def open_ones(lab: Lab) -> list[Proposal]:
 
 
 def find(lab: Lab, name: str) -> Proposal:
-    """The open proposal of a name, or of `skill/name` or `tool/name`. Raises UsageError naming the nearest."""
+    """The open proposal of a name, or of `kind/name`. Raises UsageError naming the nearest."""
     every = open_ones(lab)
     hits = [one for one in every if name in (one.name, f"{one.kind}/{one.name}")]
     if len(hits) == 1:
         return hits[0]
     if hits:
-        raise UsageError(f"{name} is a skill and a tool", hint=f"say skill/{name} or tool/{name}")
+        said = [f"{one.kind}/{one.name}" for one in hits]
+        raise UsageError(f"several things are proposed under the name {name}", hint=f"say {' or '.join(said)}")
     close = nearest(name, [one.name for one in every])
     hint = f"did you mean {close}?" if close else "`nightlab accept` lists what is proposed"
     raise UsageError(f"nothing is proposed under the name {name!r}", where=lab.proposals, hint=hint)
@@ -126,26 +140,37 @@ def accept(lab: Lab, proposal: Proposal) -> list[Path]:
     target = lab.root / proposal.target
     if not target.resolve().is_relative_to(lab.root.resolve()):
         raise UsageError(f"{proposal.target} leads out of the lab", where=lab.root)
+    changed = [target, proposal.folder]
+    if proposal.kind == "failure":
+        changed.append(target.with_suffix(".log"))
+        write_atomic(changed[-1], read_text(proposal.folder / _LOG, UsageError))
     write_atomic(target, read_text(proposal.path, UsageError))
     shutil.rmtree(proposal.folder)
-    return [target, proposal.folder]
+    return changed
 
 
-def check(kind: Kind, name: str, text: str) -> None:
-    """Whether a text is a skill or a tool of this name; a tool is parsed and not executed. Raises SpecError."""
+def check(kind: Kind, name: str, text: str, log: Path | None = None) -> None:
+    """Whether a text is a skill, tool or known failure of this name. Raises SpecError.
+
+    A tool is parsed and not executed; a failure must name its own `log`, and no log of a server that was well.
+    """
     check_name(kind, name)
     if len(text) > LONGEST:
         raise SpecError(f"the text has {len(text)} characters, at most {LONGEST} are allowed")
     if kind == "skill":
         _check_skill(name, text)
-    else:
+    elif kind == "tool":
         _check_tool(name, text)
+    else:
+        _check_failure(name, text, log)
 
 
 def check_name(kind: Kind, name: str) -> None:
     """Whether this can be the name of a skill or tool: it becomes a path. Raises SpecError."""
     if kind == "skill" and not (skills.NAME.fullmatch(name) and len(name) <= 64):
         raise SpecError(f"{name!r} cannot be a skill's name", hint="lowercase letters, digits and single hyphens")
+    if kind == "failure" and not signatures.NAME.fullmatch(name):
+        raise SpecError(f"{name!r} cannot be a class", hint="lowercase letters, digits and underscores")
     if kind == "tool" and not _TOOL_NAME.fullmatch(name):
         raise SpecError(f"{name!r} cannot be a tool's name", hint="lowercase letters, digits and underscores")
 
@@ -159,6 +184,16 @@ def _check_skill(name: str, text: str) -> None:
         except SpecError as error:
             where = (error.where or "").replace(scratch, "").lstrip("/")
             raise SpecError(error.what, where=where, hint=error.hint) from error
+
+
+def _check_failure(name: str, text: str, log: Path | None) -> None:
+    known = signatures.read_entry(text, f"{name}.yaml")
+    if list(known) != [name]:
+        raise SpecError(f"the entry is of {', '.join(known)}, not of {name}")
+    with tempfile.TemporaryDirectory(prefix="nightlab-") as scratch:
+        path = Path(scratch) / f"{name}.yaml"
+        write_atomic(path, text)
+        try_out(path, log or Path(scratch) / _LOG)
 
 
 def _check_tool(name: str, text: str) -> None:

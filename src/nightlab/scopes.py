@@ -18,6 +18,7 @@ _CODE = (
     ".nightlab/**",
     "state/nights/**",
     "state/servers/**",
+    "state/learned.yaml",
     "experiments/*/samples.jsonl",
     "experiments/*/failures.jsonl",
     "experiments/*/judgments.jsonl",
@@ -30,7 +31,16 @@ _CODE = (
     "experiments/*/tables/**",
 )
 # What agents are: changed by people, who accept a proposal.
-_PEOPLE = ("agents/**", "tools/**", "skills/**", "pyproject.toml", ".gitignore", ".gitattributes", ".gitmodules")
+_PEOPLE = (
+    "agents/**",
+    "tools/**",
+    "skills/**",
+    "state/failures/**",
+    "pyproject.toml",
+    ".gitignore",
+    ".gitattributes",
+    ".gitmodules",
+)
 # The parts of a plan, which stand once it is frozen.
 _PLAN = re.compile(r"(experiments/[^/]+)/(config\.yaml|rubric\.md|(?:prompts|conditions)/.+)", re.DOTALL)
 _LOCK = "plan.lock.json"

@@ -1,4 +1,4 @@
-"""`nightlab accept`: the skills and tools that agents proposed; a person makes one of them part of the lab."""
+"""`nightlab accept`: what agents proposed (skills, tools, known failures); a person makes one part of the lab."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_obj
 def accept(session: Session, name: str | None, show: bool, as_json: bool) -> None:
-    """Accept the proposal NAME: show what changes, put it into skills/ or tools/, commit. Without NAME, list them.
+    """Accept the proposal NAME: show what changes, put it where it takes effect, commit. Without NAME, list them.
 
     A tool is code that nights will run with your rights: read it first, with --show. To turn a proposal down, delete
     its folder.
@@ -45,7 +45,13 @@ def accept(session: Session, name: str | None, show: bool, as_json: bool) -> Non
         print_json(told | {"accepted": True, "diff": change, "commit": sha})
     else:
         click.echo(f"accepted: {proposal.target}" + (f", commit {sha[:10]}" if sha else ""))
-        click.echo(f"Agents use it when `{proposal.kind}s:` of their file in agents/ lists {proposal.name}.")
+        click.echo(_from_now_on(proposal))
+
+
+def _from_now_on(proposal: Proposal) -> str:
+    if proposal.kind == "failure":
+        return f"Servers that fail so are diagnosed as {proposal.name} from now on."
+    return f"Agents use it when `{proposal.kind}s:` of their file in agents/ lists {proposal.name}."
 
 
 def _accept(lab: Lab, proposal: Proposal) -> str | None:

@@ -29,10 +29,10 @@ LATEST = 5  # failed attempts that a packet quotes
 def diagnosis(lab: Lab, manifest: Manifest) -> Diagnosis:
     """The recorded class with the log's line, else what the log says, else whether the process is gone."""
     log = lab.root / manifest.log if manifest.log else None
-    read = diagnose_log(log) if log else None
-    if manifest.failure in catalogue():
-        recorded = explain(manifest.failure, read.line if read and read.cls == manifest.failure else "")
-        return read if read and read.cls == manifest.failure else recorded
+    known = catalogue(lab.failures)
+    read = diagnose_log(log, known=known) if log else None
+    if manifest.failure is not None and manifest.failure in known:
+        return read if read and read.cls == manifest.failure else explain(manifest.failure, known=known)
     if read and read.cls is not None:
         return read
     place = open_place(lab, manifest.place)

@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nightlab.compute.place import Job
 from nightlab.errors import ServerError
 from nightlab.servers.chat import Chat, ChatError, ChatRequest, Message
-from nightlab.servers.failures import READY, Diagnosis, diagnose, diagnose_answer, explain, read_log
+from nightlab.servers.failures import (
+    READY,
+    Catalogue,
+    Diagnosis,
+    catalogue,
+    diagnose,
+    diagnose_answer,
+    explain,
+    read_log,
+)
 from nightlab.servers.manifest import Manifest
 
 FRESH = 3  # new connections on which the server must name itself
@@ -28,6 +37,7 @@ class Subject:
     manifest: Manifest
     job: Job
     chat: Chat
+    known: Catalogue = field(default_factory=catalogue)
 
     def failed(self, diagnosis: Diagnosis, what: str | None = None) -> ServerError:
         """The error of this server for a diagnosis."""
@@ -92,13 +102,13 @@ async def _completes(subject: Subject, deadline: float) -> None:
         await subject.chat.complete(request, timeout=max(1.0, deadline - time.monotonic()))
     except ChatError as error:
         await check_alive(subject)
-        diagnosis = diagnose_answer(error.body, path=request.path)
+        diagnosis = diagnose_answer(error.body, path=request.path, known=subject.known)
         raise subject.failed(explain("no_answer") if diagnosis.cls is None else diagnosis, error.what) from error
 
 
 async def _next_look(subject: Subject, deadline: float, what: str) -> None:
     if time.monotonic() > deadline:
-        found = diagnose(await asyncio.to_thread(read_log, subject.job.log))
+        found = diagnose(await asyncio.to_thread(read_log, subject.job.log), known=subject.known)
         raise subject.failed(explain("start_timeout") if found.cls is None else found, what)
     await asyncio.sleep(_LOOK)
 
@@ -108,7 +118,8 @@ async def _post_mortem(subject: Subject, state: str) -> ServerError:
     reason = subject.job.reason()
     if reason in ("lease", "stopped"):
         return subject.failed(explain("lease_expired" if reason == "lease" else "stopped"))
-    found = diagnose(await asyncio.to_thread(read_log, subject.job.log), exit_code=subject.job.exit_code())
+    log, code = await asyncio.to_thread(read_log, subject.job.log), subject.job.exit_code()
+    found = diagnose(log, exit_code=code, known=subject.known)
     if found.cls is None and state == "lost":
         found = explain("server_lost")
     if found.cls == "port_in_use":
@@ -140,7 +151,7 @@ async def _load(subject: Subject, name: str, path: Path, timeout: float) -> None
     try:
         await subject.chat.load_adapter(name, path, timeout=timeout)
     except ChatError as error:
-        diagnosis = diagnose_answer(error.body, path="/v1/load_lora_adapter")
+        diagnosis = diagnose_answer(error.body, path="/v1/load_lora_adapter", known=subject.known)
         if diagnosis.cls == "lora_already_loaded":
             return  # asked twice: its path is compared afterwards
         await check_alive(subject)

@@ -8,45 +8,54 @@ after our own TERM. What a running server logs about one bad request is no failu
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import cache
-from importlib import resources
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-FILES = ("start", "model", "memory", "engine", "adapters", "requests", "embedded", "ours")
+from nightlab.servers.failures.ladder import Move, Present, Step, next_move, question
+from nightlab.servers.failures.signatures import Catalogue, Signature, Stage, catalogue
+
+__all__ = [
+    "READY",
+    "Catalogue",
+    "Diagnosis",
+    "Move",
+    "Present",
+    "Signature",
+    "catalogue",
+    "diagnose",
+    "diagnose_answer",
+    "diagnose_log",
+    "explain",
+    "looks_failed",
+    "next_move",
+    "question",
+    "read_log",
+]
+
 READY = "Application startup complete"
 SHOWN = 300  # characters of a log line that a diagnosis quotes
+AROUND = 3  # lines before and after it
 _HEAD, _TAIL = 1_000_000, 1_000_000  # bytes of a log that are read: its start, and its end
+_NEAR = 8000  # characters before a line in which its stage is looked for
+_BEYOND = 1500  # characters from a match on in which the values that it takes are looked for
 _TERM = re.compile(r"signal=SIGTERM|[Rr]eceived (?:signal )?SIGTERM|shutdown: TERM")
+_ERROR = re.compile(
+    r"^Traceback \(most recent call last\)|^(?:\w+\.)*\w*(?:Error|Exception): |\b(?:ERROR|CRITICAL)\b", re.M
+)
+_CRASH = re.compile(r"Fatal Python error|Segmentation fault|core dumped|^Killed$|^Aborted$", re.MULTILINE)
 _NOISE = re.compile(r"[\x00-\x1f\x7f]+")
 
 Confidence = Literal["certain", "likely", "none"]
 
 
 @dataclass(frozen=True)
-class Signature:
-    """One known failure: how it is recognised, what it means, what to do, and whose job that is."""
-
-    name: str
-    cause: str
-    remedy: tuple[str, ...]
-    fatal: bool
-    whose: Literal["ours", "human"]
-    action: str
-    pattern: re.Pattern[str] | None = None
-    where: Literal["log", "http", "both"] = "log"
-    when: Literal["start", "any"] = "any"
-    level: Literal["server", "adapter", "request"] = "server"
-    wrapper: bool = False
-    at_least: int = 1
-    stages: tuple[tuple[str, re.Pattern[str], tuple[str, ...]], ...] = ()
-    source: str = ""
-
-
-@dataclass(frozen=True)
 class Diagnosis:
-    """What a log or an answer says; `cls` is None where nothing known is in it."""
+    """What a log or an answer says; `cls` is None where nothing known is in it.
+
+    `number` is the line's number in what was read, `context` the lines around it, `found` the values that it names.
+    """
 
     cls: str | None
     cause: str
@@ -57,6 +66,10 @@ class Diagnosis:
     whose: Literal["ours", "human"] = "ours"
     action: str = "read_log"
     stage: str | None = None
+    number: int | None = None
+    context: tuple[str, ...] = ()
+    found: Mapping[str, str] = field(default_factory=dict)
+    ladder: tuple[Step, ...] = ()
 
     @property
     def hint(self) -> str:
@@ -64,66 +77,52 @@ class Diagnosis:
         return "; ".join(self.remedy)
 
 
-@cache
-def catalogue() -> dict[str, Signature]:
-    """All signatures by name, in the order in which they win on one line."""
-    import yaml
-
-    found: dict[str, Signature] = {}
-    for name in FILES:
-        text = (resources.files(__package__) / "catalogue" / f"{name}.yaml").read_text(encoding="utf-8")
-        for key, entry in yaml.safe_load(text).items():
-            found[key] = _signature(key, entry)
-    return found
-
-
-def _signature(name: str, entry: dict[str, Any]) -> Signature:
-    stages = tuple((k, re.compile(s["re"]), tuple(s["remedy"])) for k, s in entry.pop("stages", {}).items())
-    pattern = re.compile(entry.pop("re")) if "re" in entry else None
-    return Signature(name=name, remedy=tuple(entry.pop("remedy")), pattern=pattern, stages=stages, **entry)
-
-
-def explain(name: str, line: str = "") -> Diagnosis:
+def explain(name: str, line: str = "", known: Catalogue | None = None) -> Diagnosis:
     """The diagnosis of a class that was found otherwise than in a log, such as `treatment_missing`."""
-    return _diagnosis(catalogue()[name], line, "")
+    return _diagnosis((known or catalogue())[name], line, "", None)
 
 
-def diagnose(log_text: str, *, exit_code: int | None = None, stopped: bool = False) -> Diagnosis:
+def diagnose(
+    log_text: str, *, exit_code: int | None = None, stopped: bool = False, known: Catalogue | None = None
+) -> Diagnosis:
     """Why a server failed, from its log; `stopped`: we ended it ourselves, so a dying engine is no finding."""
     ready = log_text.find(READY)
     ready = len(log_text) if ready < 0 else ready
     term = _TERM.search(log_text)
     own_end = 0 if stopped else term.start() if term else len(log_text)
-    hits: list[tuple[bool, bool, int, int, Signature]] = []
-    for order, signature in enumerate(catalogue().values()):
+    hits: list[tuple[bool, bool, int, int, int, Signature]] = []
+    for order, signature in enumerate((known or catalogue()).values()):
+        if signature.where == "http":
+            continue
         limit = ready if signature.when == "start" or signature.level != "server" else len(log_text)
         at = _first(signature, log_text, min(limit, own_end) if signature.wrapper else limit)
-        if at is not None and signature.where != "http":
+        if at is not None:
             place = order if signature.wrapper else log_text.rfind("\n", 0, at)
-            hits.append((signature.wrapper, not signature.fatal, place, order, signature))
+            hits.append((signature.wrapper, not signature.fatal, place, order, at, signature))
     if not hits:
         return _unknown(log_text, exit_code)
-    winner = min(hits, key=lambda hit: hit[:4])[4]
-    at = _first(winner, log_text, len(log_text)) or 0
-    return _diagnosis(winner, _line(log_text, at), log_text[max(0, at - 8000) : at + 500])
+    *_, at, winner = min(hits, key=lambda hit: hit[:4])
+    return _diagnosis(winner, _line(log_text, at), log_text, at)
 
 
-def diagnose_log(path: Path, *, exit_code: int | None = None, stopped: bool = False) -> Diagnosis:
+def diagnose_log(
+    path: Path, *, exit_code: int | None = None, stopped: bool = False, known: Catalogue | None = None
+) -> Diagnosis:
     """Why a server failed, from its log file; of a huge one the start and the end are read."""
-    return diagnose(read_log(path), exit_code=exit_code, stopped=stopped)
+    return diagnose(read_log(path), exit_code=exit_code, stopped=stopped, known=known)
 
 
-def diagnose_answer(body: str, *, path: str = "") -> Diagnosis:
+def diagnose_answer(body: str, *, path: str = "", known: Catalogue | None = None) -> Diagnosis:
     """What the body of a failed answer says; `path` is the route that was asked."""
     hits = []
-    for order, signature in enumerate(catalogue().values()):
+    for order, signature in enumerate((known or catalogue()).values()):
         if signature.name == "lora_runtime_update_off" and not path.endswith("lora_adapter"):
             continue  # any unknown route is answered with these words
         if signature.where != "log" and (at := _first(signature, body, len(body))) is not None:
             hits.append((at, order, signature))
     if hits:
         at, _, winner = min(hits, key=lambda hit: hit[:2])
-        return _diagnosis(winner, _line(body, at), "")
+        return _diagnosis(winner, _line(body, at), body, at)
     return Diagnosis(None, "an answer that matches no known failure", _clean(body), ("read the answer",), "none")
 
 
@@ -155,23 +154,49 @@ def _first(signature: Signature, text: str, limit: int) -> int | None:
     return None
 
 
-def _diagnosis(signature: Signature, line: str, around: str) -> Diagnosis:
-    stage, remedy = None, signature.remedy
-    for name, pattern, steps in signature.stages:
-        if pattern.search(around):
-            stage, remedy = name, steps
-            break
+def _diagnosis(signature: Signature, line: str, text: str, at: int | None) -> Diagnosis:
+    stage = None if at is None else _stage(signature, text[max(0, at - _NEAR) : at + 500])
+    named = "" if stage is None else f", at the stage of {stage.name.replace('_', ' ')}"
     return Diagnosis(
         cls=signature.name,
-        cause=signature.cause if stage is None else f"{signature.cause}, at the stage of {stage.replace('_', ' ')}",
+        cause=f"{signature.cause}{named}",
         line=line,
-        remedy=remedy,
+        remedy=signature.remedy if stage is None else stage.remedy,
         confidence="likely" if signature.wrapper or not signature.fatal else "certain",
         fatal=signature.fatal,
         whose=signature.whose,
         action=signature.action,
-        stage=stage,
+        stage=None if stage is None else stage.name,
+        number=None if at is None else text.count("\n", 0, at) + 1,
+        context=() if at is None else _context(text, at),
+        found={} if at is None else _found(signature, text[at : at + _BEYOND]),
+        ladder=signature.ladder if stage is None else stage.ladder,
     )
+
+
+def _stage(signature: Signature, around: str) -> Stage | None:
+    """The stage whose frame stands nearest to the failure."""
+    places = [(match.end(), stage) for stage in signature.stages for match in stage.pattern.finditer(around)]
+    return max(places, key=lambda place: place[0])[1] if places else None
+
+
+def _found(signature: Signature, text: str) -> dict[str, str]:
+    """The values that a failure names: the first group that matched of each pattern."""
+    found = {}
+    for name, pattern in (signature.takes or {}).items():
+        match = pattern.search(text)
+        values = [group for group in match.groups() if group] if match else []
+        if values:
+            found[name] = values[0]
+    return found
+
+
+def _context(text: str, at: int) -> tuple[str, ...]:
+    """The lines around a place, cleaned and bounded."""
+    before = text[max(0, at - _NEAR) : at].split("\n")
+    after = text[at : at + _NEAR].split("\n")
+    lines = [*before[:-1][-AROUND:], before[-1] + after[0], *after[1 : 1 + AROUND]]
+    return tuple(clean for line in lines if (clean := _clean(line)))
 
 
 def _unknown(text: str, exit_code: int | None) -> Diagnosis:
@@ -187,3 +212,11 @@ def _line(text: str, at: int) -> str:
 
 def _clean(line: str) -> str:
     return " ".join(_NOISE.sub(" ", line[: 4 * SHOWN]).split())[:SHOWN]
+
+
+def looks_failed(text: str) -> bool:
+    """Whether a log that matches nothing known is one of a failure all the same: an error before the server was ready,
+    or the end of its process by a signal.
+    """
+    ready = text.find(READY)
+    return _ERROR.search(text if ready < 0 else text[:ready]) is not None or _CRASH.search(text) is not None
