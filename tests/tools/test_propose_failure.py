@@ -10,8 +10,6 @@ from tests.tools.conftest import Night, files
 
 TOKEN = "hf_" + "a" * 34
 LOG = f"INFO Starting to load model x\nRuntimeError: firmware of device 3 does not answer, token {TOKEN}\n"
-    "a" * 34
-)
 TOLD: dict[str, Any] = {
     "name": "firmware_hiccup",
     "server": "qwen-1",
