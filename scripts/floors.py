@@ -20,7 +20,7 @@ from pathlib import Path
 
 FLOORS = (
     ("__init__", "errors", "secrets", "strict_yaml", "files", "settings", "lab", "events", "budget"),
-    ("compute", "job", "adapters", "brains", "practice"),
+    ("compute", "job", "job_folder", "processes", "adapters", "brains", "practice"),
     ("servers",),
     ("experiments",),
     ("judging", "training"),
@@ -41,7 +41,12 @@ FLOORS = (
     ("morning", "founding"),
     ("cli", "__main__", "testing"),
 )
-ONE_ROOM = (FLOORS[0], FLOORS[7], ("compute", "job"), FLOORS[10])  # files that make one room together
+ONE_ROOM = (
+    FLOORS[0],
+    FLOORS[7],
+    ("compute", "job", "job_folder", "processes"),
+    FLOORS[10],
+)  # files that make one room together
 TOOLS_SEE = 8  # tools/*.py stand above this floor
 LIGHT = ("errors", "secrets", "files", "settings", "lab", "events", "budget", "cli", "__main__")
 HEAVY = frozenset(

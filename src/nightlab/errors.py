@@ -15,6 +15,7 @@
   x StorageError           exit 2   the disk is full, read-only, or a file is damaged
     + DiskFull                      no space is left: what waits goes on when there is
   x LockHeld                        another night is running on this lab
+  x PlaceUnreachable                the place of a job does not answer; what runs there runs on
   x BudgetExceeded                  money, tokens, GPU time or the clock
   x ServerError                     a model server did not start, or did not answer
     + CanaryFailed                  the server runs, and its treatment is not proven
@@ -107,6 +108,10 @@ class DiskFull(StorageError):
 
 class LockHeld(NightlabError):
     """Another night runs on this lab."""
+
+
+class PlaceUnreachable(NightlabError):
+    """The place of a job cannot be asked now: what runs there runs on, and nothing is known of it."""
 
 
 class BudgetExceeded(NightlabError):

@@ -1,134 +1,94 @@
 """The process around a job: `python -m nightlab.job [--detach] FOLDER/spec.json`.
 
 It runs the command of a frozen spec in a session of its own, output to log.txt, and writes start.json and exit.json by
-rename. It ends the command's whole process tree (TERM, grace, KILL) on its own TERM, and when nobody renews the lease:
-a job whose owner died stops by itself. It runs a folder's command once: a second start finds the lock and leaves.
+rename. It ends the command's whole process tree (TERM, grace, KILL) on its own TERM, when stop.json stands in the
+folder, and when nobody renews the lease: a job whose owner died stops by itself. It runs a folder's command once; a
+second start finds the lock or the exit file and leaves. Under a queue that starts a job again (Slurm) every start is
+a generation: a later one takes over from an earlier one where the spec allows it (`requeue`).
 Limits: Linux (/proc, prctl); the command dies with a kill -9 of this process, but leaves no exit file then ("lost").
 Only light parts of the standard library are imported (no pathlib): it starts beside every job.
 """
 
-# ruff: noqa: PTH110, PTH116, PTH118, PTH120, PTH123, PTH208
+# ruff: noqa: PTH110, PTH118, PTH120, PTH123
 
 import ctypes
-import fcntl
 import json
 import os
 import signal
 import sys
 import time
 
-SPEC, START, EXIT, LEASE, LOG, LOCK, STOP = (
-    "spec.json",
-    "start.json",
-    "exit.json",
-    "lease",
-    "log.txt",
-    "lock",
-    "stop.json",
+from nightlab.job_folder import (
+    EXIT,
+    LEASE,
+    LOCK,
+    LOG,
+    RUN,
+    SPEC,
+    START,
+    STOP,
+    SUBMITTED,
+    Lease,
+    lock,
+    read_json,
+    write_json,
 )
-MARK = "JOB_OF_NIGHTLAB"  # in the environment of every process of a job: its folder; not NIGHTLAB_*, a setting
+from nightlab.processes import MARK, boot_id, start_time, tree
+
+PORT = "{port}"  # filled in with a free port of the job's own machine, where the spec asks for one
 GRACE = 5.0  # seconds between TERM and KILL, unless stop.json says otherwise
+TAKE_OVER = 60.0  # seconds that an earlier generation may take to leave
+BUSY = 75  # the exit status of a start that found another one at work (EX_TEMPFAIL)
 _KILLING = 5.0  # seconds that a killed process may take to be gone
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
-def boot_id() -> str:
-    """The identity of this boot of the machine."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
-        return source.read().strip()
-
-
-def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None where it is gone or a zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as source:
-            fields = source.read().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
-
-
-def mark_of(pid: int) -> str | None:
-    """The folder of the job that a process belongs to by its environment, or None."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as source:
-            entries = source.read().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return None
-    prefix = f"{MARK}=".encode()
-    return next((os.fsdecode(entry[len(prefix) :]) for entry in entries if entry.startswith(prefix)), None)
-
-
-def processes() -> dict[int, int]:
-    """Every living process and its parent."""
-    found = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as source:
-                fields = source.read().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if fields[0] not in "ZX":
-            found[int(name)] = int(fields[1])
-    return found
-
-
-def tree(root: int, folder: str) -> list[int]:
-    """The living processes below one, in whatever group or session, without the jobs that they started themselves."""
-    children: dict[int, list[int]] = {}
-    for pid, parent in processes().items():
-        children.setdefault(parent, []).append(pid)
-    found: list[int] = []
-    queue = [root]
-    while queue:
-        below = [pid for pid in children.get(queue.pop(), []) if mark_of(pid) in (None, folder)]
-        found += below
-        queue += below
-    return found
-
-
-def write_json(path: str, value: dict[str, object]) -> None:
-    """Write a small file as a whole: temporary, fsync, rename."""
-    temporary = f"{path}.{os.getpid()}.tmp"
-    with open(temporary, "w", encoding="utf-8") as out:
-        json.dump(value, out)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(temporary, path)
-
-
 class Wrapper:
     """One run of one spec: the command, its lease, and its end."""
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: str, run: dict[str, object] | None = None) -> None:
+        self.folder, self.generation = folder, run
         with open(self.path(SPEC), encoding="utf-8") as source:
             self.spec = json.load(source)
-        self.lease = self.spec.get("lease_seconds")
+        self.lease = Lease(self.path(LEASE), self.spec.get("lease_seconds"))
+        self.argv: list[str] = list(self.spec["argv"])
         self.child = 0
         self.status: int | None = None
-        self.late_since: float | None = None
 
     def path(self, name: str) -> str:
         """A file of the job."""
         return os.path.join(self.folder, name)
 
-    def run(self, started: int | None) -> None:
+    def run(self, started: int | None) -> int:
         """Run the command to its end and record it; `started` is a pipe that learns when start.json is there."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # blocked, so that no TERM can cut the exit file short
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         began = time.time()
+        port = self._port() if self.spec.get("pick_port") else None
         self.child = self._spawn()
         mine = {"pid": os.getpid(), "start_time": start_time(os.getpid()), "boot_id": boot_id()}
         child = {"pid": self.child, "start_time": start_time(self.child)}
-        write_json(self.path(START), {**mine, "child": child, "host": os.uname().nodename, "t": began})
+        said = {"run": self.generation, "host": os.uname().nodename, "port": port, "t": began}
+        write_json(self.path(START), {**mine, "child": child, **said})
         if started is not None:
             os.close(started)
         reason = self._watch()
         self._end_tree(self._grace())
-        seconds = round(time.time() - began, 3)
-        write_json(self.path(EXIT), {"code": self._code(), "reason": reason, "seconds": seconds, "t": time.time()})
+        if reason != "superseded":
+            ended = {"code": self._code(), "reason": reason, "seconds": round(time.time() - began, 3)}
+            write_json(self.path(EXIT), {**ended, "run": self.generation, "t": time.time()})
+        return _status(self._code(), reason)
+
+    def _port(self) -> int:
+        """A free port of this machine, filled into the command; another process may take it first."""
+        import socket
+
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        self.argv = [word.replace(PORT, str(port)) for word in self.argv]
+        return port
 
     def _spawn(self) -> int:
         parent = os.getpid()
@@ -138,7 +98,7 @@ class Wrapper:
         try:
             self._become_command(parent)
         except BaseException as error:  # noqa: BLE001 - the forked child must never return into the wrapper
-            os.write(2, f"nightlab.job: cannot run {self.spec['argv'][0]!r}: {error}\n".encode())
+            os.write(2, f"nightlab.job: cannot run {self.argv[0]!r}: {error}\n".encode())
         os._exit(127)
 
     def _become_command(self, parent: int) -> None:
@@ -150,39 +110,38 @@ class Wrapper:
         nothing = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(source, target)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.chdir(self.spec["cwd"])
-        os.execvpe(self.spec["argv"][0], self.spec["argv"], {**os.environ, **self.spec["env"], MARK: self.folder})
+        os.execvpe(self.argv[0], self.argv, {**os.environ, **self.spec["env"], MARK: self.folder})
 
     def _watch(self) -> str:
-        """Wait for the command's end, for TERM, or for the lease; returns which it was."""
+        """Wait for the command's end, TERM, stop.json, a later generation or the lease; returns which it was."""
         while True:
             got = signal.sigtimedwait(_SIGNALS, self._look())
             self._reap()
-            if self.status is not None:
-                return "exited" if not os.path.exists(self.path(STOP)) else "stopped"
-            if got is not None and got.si_signo != signal.SIGCHLD:
+            told = got is not None and got.si_signo != signal.SIGCHLD
+            if os.path.exists(self.path(STOP)):
                 return "stopped"
-            if self._expired():
+            if self.status is not None and not told:
+                return "term" if self._told_too() else "exited"
+            if told:
+                return "stopped" if self.generation is None else "term"
+            if self.generation is not None and read_json(self.path(RUN)) not in (None, self.generation):
+                return "superseded"
+            if self.lease.over():
                 return "lease"
 
-    def _look(self) -> float:
-        return 5.0 if self.lease is None else min(5.0, float(self.lease) / 4)
-
-    def _expired(self) -> bool:
-        """Too old, and still so one look later: after a suspended machine or a clock jump the owner may still renew."""
-        if self.lease is None:
+    def _told_too(self) -> bool:
+        """Whether a queue that ends a job told this process, too: it sends TERM to all, and the command died first."""
+        if self.generation is None or self.status == 0:
             return False
-        try:
-            age = time.time() - os.stat(self.path(LEASE)).st_mtime
-        except FileNotFoundError:
-            age = self.lease + 1
-        if age <= self.lease:
-            self.late_since = None
-        elif self.late_since is None:
-            self.late_since = time.monotonic()
-        return self.late_since is not None and time.monotonic() - self.late_since >= 0.9 * self._look()
+        return signal.sigtimedwait({signal.SIGTERM}, 0.5) is not None
+
+    def _look(self) -> float:
+        """Seconds between two looks."""
+        return 5.0 if self.lease.seconds is None else min(5.0, float(self.lease.seconds) / 4)
 
     def _reap(self) -> None:
         while True:
@@ -212,15 +171,18 @@ class Wrapper:
         self._reap()
 
     def _grace(self) -> float:
-        try:
-            with open(self.path(STOP), encoding="utf-8") as source:
-                return float(json.load(source)["grace"])
-        except (FileNotFoundError, ValueError, KeyError):
-            return GRACE
+        said = (read_json(self.path(STOP)) or {}).get("grace", GRACE)
+        return float(said) if isinstance(said, int | float) else GRACE
 
     def _code(self) -> int | None:
         """The command's exit code; minus the signal that ended it, None where it could not even be ended."""
         return None if self.status is None else os.waitstatus_to_exitcode(self.status)
+
+
+def _status(code: int | None, reason: str) -> int:
+    """What a queue is told: the command's own status, and never success for what was ended from outside."""
+    status = 1 if code is None else code if code >= 0 else 128 - code
+    return status if reason == "exited" else status or BUSY
 
 
 def _send(pid: int, number: int) -> None:
@@ -230,19 +192,38 @@ def _send(pid: int, number: int) -> None:
         return
 
 
-def lock(folder: str, name: str, patience: float) -> int | None:
-    """Take an exclusive lock file and keep it until this process ends; None where another one has it."""
-    fd = os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT, 0o644)
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return fd
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                os.close(fd)
-                return None
-            time.sleep(0.01)
+def generation() -> dict[str, object] | None:
+    """Which start of which job of the queue this is; None where no queue started it."""
+    job = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ.get("SLURM_JOB_ID"))
+    if job is None:
+        return None
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    return {"id": job if task is None else f"{job}_{task}", "restart": restart, "node": os.environ["SLURMD_NODENAME"]}
+
+
+def claim(folder: str, run: dict[str, object]) -> int | None:
+    """Whether this generation may run: None for yes, else the exit status to leave with.
+
+    It may not where the key was submitted as another job, the command ran to its end, or somebody stopped it; nor
+    where it ran before and must not run again. An earlier generation that still runs ends itself first.
+    """
+    submitted = read_json(os.path.join(folder, SUBMITTED))
+    if submitted is not None and submitted["id"] != run["id"]:
+        return 0
+    ended, start = read_json(os.path.join(folder, EXIT)), os.path.join(folder, START)
+    if os.path.exists(os.path.join(folder, STOP)) or (ended is not None and ended["reason"] != "term"):
+        return 0
+    spec = read_json(os.path.join(folder, SPEC)) or {}
+    if not spec.get("requeue") and (ended is not None or os.path.exists(start)):
+        return 0
+    write_json(os.path.join(folder, RUN), run)
+    if lock(folder, LOCK, TAKE_OVER) is None:
+        return BUSY
+    for name in (EXIT, START):
+        if os.path.exists(os.path.join(folder, name)):
+            os.replace(os.path.join(folder, name), os.path.join(folder, f"{name}.before-{run['restart']}"))
+    return None
 
 
 def main(arguments: list[str]) -> int:
@@ -257,12 +238,14 @@ def main(arguments: list[str]) -> int:
             return 0
         os.close(reading)
         _leave_the_launcher(folder)
+    run = generation() if "--queued" in arguments else None
+    if run is not None:
+        return Wrapper(folder, run).run(None) if (leave := claim(folder, run)) is None else leave
     if os.getpid() != os.getsid(0) and os.getpid() != os.getpgid(0):
         os.setsid()
     if lock(folder, LOCK, 1.0) is None or os.path.exists(os.path.join(folder, START)):
         return 0
-    Wrapper(folder).run(started)
-    return 0
+    return Wrapper(folder).run(started)
 
 
 def _leave_the_launcher(folder: str) -> None:

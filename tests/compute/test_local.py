@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from nightlab import job as wrapper
+from nightlab import processes
 from nightlab.compute import open_place
-from nightlab.compute.local import Local, LocalJob, folder_name
+from nightlab.compute.folders import folder_name
+from nightlab.compute.local import Local, LocalJob
 from nightlab.compute.place import JobSpec
 from nightlab.errors import NightlabError, UsageError
 from nightlab.lab import Lab
@@ -46,7 +47,7 @@ def child_pid(job: LocalJob) -> int:
 
 
 def alive(pid: int) -> bool:
-    return wrapper.start_time(pid) is not None
+    return processes.start_time(pid) is not None
 
 
 def numbers(log: Path, count: int) -> list[int]:
@@ -214,7 +215,7 @@ def test_a_pid_that_is_used_again_is_another_process(place: Local, tmp_path: Pat
         assert job.pid is None
         job.stop()
         assert bystander.poll() is None, "a stranger with our pid is left alone"
-        same = {"pid": bystander.pid, "start_time": wrapper.start_time(bystander.pid)}
+        same = {"pid": bystander.pid, "start_time": processes.start_time(bystander.pid)}
         (job.folder / "start.json").write_text(json.dumps(start | same | {"boot_id": "another-boot"}))
         assert job.state() == "lost"
         bystander.kill()
@@ -267,7 +268,9 @@ def test_a_job_that_cannot_be_started_is_an_error_with_the_reason(place: Local, 
 
 def test_an_unstarted_spec_is_lost_until_it_is_started(place: Local, tmp_path: Path) -> None:
     one = spec("half", "true", tmp_path)
-    Local._freeze(LocalJob(place.folder / folder_name("half")), one)
+    folder = place.folder / folder_name("half")
+    folder.mkdir(parents=True)
+    LocalJob(folder).freeze(one)
     job = place.find("half")
     assert job is not None
     assert job.state() == "lost"
@@ -283,7 +286,7 @@ def test_names_of_folders_are_safe_and_tell_keys_apart() -> None:
 async def test_a_place_gives_ports_and_addresses(place: Local, tmp_path: Path) -> None:
     port = place.free_port()
     job = place.start(spec("address", "true", tmp_path))
-    assert await place.address(job, port) == f"127.0.0.1:{port}"
+    assert await place.address(job, port) == ("127.0.0.1", port)
 
 
 def test_the_place_of_a_lab_is_its_setting(tmp_path: Path) -> None:
@@ -301,7 +304,7 @@ def test_the_wrapper_is_light() -> None:
         "import sys, nightlab.job; print(sorted(m for m in sys.modules if m.startswith('nightlab')), len(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-P", "-c", listing], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("['nightlab', 'nightlab.job']")
+    assert done.stdout.startswith("['nightlab', 'nightlab.job', 'nightlab.job_folder', 'nightlab.processes']")
     best = min(_user_seconds() for _ in range(3))
     assert best < 0.06 + _user_seconds("pass")
 

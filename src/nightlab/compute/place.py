@@ -1,23 +1,32 @@
 """The seam between what runs and where: a Place starts jobs and finds them again; a Job is asked, renewed and stopped.
 
-A key names one run for ever: starting it twice gives one job. `exit.json` decides how a job ended; without it: "lost".
+A key names one run for ever: starting it twice gives one job. `exit.json` decides how a job ended. Three answers are
+kept apart: a job that is gone without an exit file is "lost"; one whose place cannot be asked just now is "unreachable"
+and may run on; one that waits for its turn is "queued". Only the states in OVER are an end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-JobState = Literal["running", "finished", "failed", "stopped", "lost"]
+JobState = Literal["queued", "running", "unreachable", "finished", "failed", "stopped", "lost"]
+OVER: frozenset[JobState] = frozenset({"finished", "failed", "stopped", "lost"})
+PORT = "{port}"
+"""Stands in the command of a spec with `pick_port`; the job fills in a free port of the machine it runs on."""
 
 
 @dataclass(frozen=True)
 class JobSpec:
     """A command, frozen before it runs. `env` is added to the launcher's environment and stands in a file: no secrets.
 
-    Without `lease_seconds` nothing ends the job but itself and `stop`.
+    Without `lease_seconds` nothing ends the job but itself and `stop`. With `requeue` a queue may run the command
+    again after a preemption or a lost node: it must go on where it stopped. `resources` are asked of a place that
+    shares them out (partition, account, qos, gres, time, flags); this machine has no queue and gives what it has.
     """
 
     key: str
@@ -25,6 +34,9 @@ class JobSpec:
     cwd: str
     env: Mapping[str, str] = field(default_factory=dict)
     lease_seconds: float | None = None
+    pick_port: bool = False
+    requeue: bool = False
+    resources: Mapping[str, str] = field(default_factory=dict)
 
 
 class Job(Protocol):
@@ -47,19 +59,22 @@ class Job(Protocol):
         """The frozen spec."""
 
     def state(self) -> JobState:
-        """How it stands now: the exit file decides; gone without one is lost."""
+        """How it stands now. It may ask the place, within bounded time: call it in a thread."""
 
     def exit_code(self) -> int | None:
         """The command's exit code, minus the signal that ended it; None while there is none."""
 
     def reason(self) -> str | None:
-        """Why it ended: exited, stopped or lease; None while there is no exit file."""
+        """Why it ended, or why it waits: exited, stopped, lease; of a queue cancelled, timeout, preempted, ..."""
+
+    def port(self) -> int | None:
+        """The port that it picked, once it runs; None where it was not asked to."""
 
     def stop(self, grace: float = 5.0) -> None:
         """End every process of it: TERM, then KILL after `grace` seconds. Nothing of it runs when this returns."""
 
-    def renew(self) -> None:
-        """Prolong the lease: its owner is alive."""
+    def renew(self, seconds: float | None = None) -> None:
+        """Prolong the lease: its owner is alive. With `seconds` it holds that long from now on."""
 
 
 class Place(Protocol):
@@ -70,6 +85,9 @@ class Place(Protocol):
     def start(self, spec: JobSpec) -> Job:
         """Start a job, or return the one that this key started before."""
 
+    def start_all(self, specs: Sequence[JobSpec], at_once: int | None = None) -> list[Job]:
+        """Start many jobs; a queue runs at most `at_once` of them side by side, this machine all."""
+
     def find(self, key: str) -> Job | None:
         """The job of a key, from any process, or None."""
 
@@ -77,7 +95,22 @@ class Place(Protocol):
         """All jobs of this lab here, oldest first."""
 
     def free_port(self) -> int:
-        """A port that nothing listens on where a job would run; another process may take it first."""
+        """A port that nothing listens on where a job would run, else 0: the job picks one (`pick_port`)."""
 
-    async def address(self, job: Job, port: int) -> str:
-        """`host:port` by which this process reaches a port of a job."""
+    async def address(self, job: Job, port: int) -> tuple[str, int]:
+        """Host and port of a running job as its own machine's neighbours see it; a tunnel may lead there."""
+
+
+async def ended(job: Job, *, timeout: float | None = None, renew: bool = True, look: float = 1.0) -> JobState:
+    """Wait until a job is over, its lease renewed meanwhile; its state, which is no end when the time is up."""
+    until = None if timeout is None else time.monotonic() + timeout
+    lease = job.spec.lease_seconds
+    renewed = time.monotonic()
+    while (state := await asyncio.to_thread(job.state)) not in OVER:
+        if until is not None and time.monotonic() > until:
+            break
+        if renew and lease is not None and time.monotonic() - renewed > lease / 4:
+            await asyncio.to_thread(job.renew)
+            renewed = time.monotonic()
+        await asyncio.sleep(min(look, (lease or 4 * look) / 4))
+    return state

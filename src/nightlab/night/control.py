@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from nightlab import job
+from nightlab import job_folder
 from nightlab.budget import Budget, Limits
 from nightlab.errors import NightlabError, StorageError, UsageError
 from nightlab.events import EventLog
@@ -126,7 +126,7 @@ def _stands(lab: Lab, night: str, given: list[Order], kind: Kind, by: str, field
 @contextlib.contextmanager
 def _alone(lab: Lab) -> Iterator[None]:
     """One writer of orders at a time."""
-    fd = job.lock(str(lab.cache), "control", _PATIENCE)
+    fd = job_folder.lock(str(lab.cache), "control", _PATIENCE)
     if fd is None:
         raise StorageError("another command is writing an order", where=lab.cache, hint="try again")
     try:

@@ -105,8 +105,8 @@ class Server:
             lease_seconds=self.lab.config.lease_seconds,
         )
         job = await asyncio.to_thread(self.place.start, spec)
-        address = await self.place.address(job, self.manifest.port)
-        self._save(url=f"http://{address}", log=self.lab.relative(job.log))
+        host, port = await self.place.address(job, self.manifest.port)
+        self._save(url=f"http://{host}:{port}", log=self.lab.relative(job.log))
 
     async def _start_elsewhere(self) -> None:
         if (job := self.job) is not None:

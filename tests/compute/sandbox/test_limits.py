@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nightlab import job
+from nightlab import processes
 from nightlab.compute.sandbox.ladder import Level
 from nightlab.compute.sandbox.run import Limits
 from tests.compute.sandbox.conftest import Run
@@ -25,7 +25,7 @@ MIB = 1 << 20
 def running(sign: str) -> list[int]:
     """The processes, other than this one, with a word on their command line."""
     found = []
-    for pid in job.processes():
+    for pid in processes.processes():
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError):

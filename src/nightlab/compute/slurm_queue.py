@@ -1,0 +1,166 @@
+"""What Slurm says: its commands with a time limit each, one look at the queue for all jobs, and text instead of JSON.
+
+Only texts that every version prints are read (`squeue -o`, `sacct -P`, `scontrol -o`): Slurm's JSON changes with its
+versions and ignores filters in some. "The controller cannot be reached" is never "the job is gone". Accounting is
+optional: without it, a job that the queue has forgotten is unknown, and its exit file decides.
+"""
+
+from __future__ import annotations
+
+import getpass
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from nightlab.compute.folders import environment
+from nightlab.errors import NightlabError, NotSetUp, PlaceUnreachable
+
+TIMEOUT = 10.0  # seconds that a question may take; a client whose controller is away takes longer to say so
+SUBMIT_TIMEOUT = 60.0
+WAITING = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "SUSPENDED", "RESV_DEL_HOLD", "SPECIAL_EXIT"})
+RUNNING = frozenset({"RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "STOPPED", "RESIZING"})
+ALIVE = WAITING | RUNNING
+FRESH = 1.0  # seconds for which a look at the queue, or its failure, answers for all jobs
+NEEDED = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
+_AWAY = re.compile(
+    r"Unable to contact slurm controller|Connection (?:refused|reset|timed out)|Socket timed out|"
+    r"communication|Zero Bytes were transmitted|Transport endpoint|in (?:standby|startup) mode|munge",
+    re.IGNORECASE,
+)
+_GONE = re.compile(r"Invalid job id|job.*already (?:completing|completed)", re.IGNORECASE)
+INSTALL = "on Debian and Ubuntu: apt-get install slurm-client; on a cluster: module load slurm"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A job as the queue shows it."""
+
+    id: str
+    state: str
+    why: str
+    node: str
+    name: str
+
+
+class SlurmQueue:
+    """The queue as this user sees it; shared by all jobs of a process, from any thread."""
+
+    def __init__(self, patience: float = TIMEOUT) -> None:
+        self.patience = patience
+        self._lock = threading.Lock()
+        self._rows: dict[str, Row] = {}
+        self._looked = float("-inf")
+        self._away: PlaceUnreachable | None = None
+        self._over: dict[str, Row] = {}
+        self._accounting = True
+
+    def row(self, job: str) -> Row | None:
+        """How a job stands in the queue, else the accounting; None where nobody knows it. Raises PlaceUnreachable."""
+        if (row := self._queued().get(job)) is not None:
+            return row
+        with self._lock:
+            if job not in self._over:
+                if (found := self._accounted(("-j", job))) is None or found.state in ALIVE:
+                    return found
+                self._over[job] = found
+            return self._over[job]
+
+    def named(self, name: str) -> str | None:
+        """The newest job with this name, from the queue or the accounting. Raises PlaceUnreachable."""
+        rows = [row for row in self._look().values() if row.name == name]
+        if not rows and (found := self._accounted(("--name", name, "-S", "now-7days"))) is not None:
+            rows = [found]
+        return max(rows, key=lambda row: _number(row.id)).id.split("_")[0] if rows else None
+
+    def forget(self) -> None:
+        """Look again at the next question: something was submitted or ended."""
+        self._looked = float("-inf")
+
+    def submit(self, words: Sequence[str]) -> str:
+        """Hand a job in; its id. Raises PlaceUnreachable where it may or may not have been taken, NightlabError."""
+        try:
+            done = run("sbatch", "--parsable", *words, timeout=SUBMIT_TIMEOUT)
+        finally:
+            self.forget()
+        if done.returncode:
+            said = " ".join(done.stderr.split())[:400]
+            raise NightlabError(f"Slurm refused the job: {said}", hint="`nightlab doctor` checks the lab's settings")
+        return done.stdout.strip().split(";")[0]
+
+    def cancel(self, job: str) -> None:
+        """End a job wherever it stands; one that is gone is no error. Raises PlaceUnreachable, NightlabError."""
+        done = run("scancel", job, timeout=self.patience)
+        self.forget()
+        if done.returncode and not _GONE.search(done.stderr):
+            raise NightlabError(f"Slurm did not cancel job {job}: {done.stderr.strip()[:300]}")
+
+    def _queued(self) -> dict[str, Row]:
+        with self._lock:
+            if time.monotonic() - self._looked <= FRESH:
+                if self._away is not None:
+                    raise self._away
+                return self._rows
+            try:
+                self._rows, self._away = self._look(), None
+            except PlaceUnreachable as error:
+                self._away = error
+                raise
+            finally:
+                self._looked = time.monotonic()
+            return self._rows
+
+    def _look(self) -> dict[str, Row]:
+        """One question for all jobs of the user, tasks of arrays one by one."""
+        words = ("squeue", "-h", "-r", "-t", "all", "-u", getpass.getuser(), "-o", "%i|%T|%r|%N|%j")
+        done = run(*words, timeout=self.patience)
+        if done.returncode:
+            raise PlaceUnreachable(done.stderr.strip()[:300] or "squeue failed")
+        return {row.id: row for row in _rows(done.stdout.splitlines())}
+
+    def _accounted(self, which: Sequence[str]) -> Row | None:
+        """What sacct knows; None where there is no accounting or it does not know."""
+        if not self._accounting or shutil.which("sacct") is None:
+            return None
+        done = run(
+            "sacct", "-n", "-X", "-P", *which, "-o", "JobID,State,ExitCode,NodeList,JobName", timeout=self.patience
+        )
+        self._accounting = "accounting storage is disabled" not in done.stderr
+        rows = list(_rows(done.stdout.splitlines())) if done.returncode == 0 else []
+        return rows[-1] if rows else None
+
+
+def run(*words: str, timeout: float = TIMEOUT) -> subprocess.CompletedProcess[str]:
+    """One command of Slurm. Raises PlaceUnreachable where it or its controller does not answer, NotSetUp."""
+    try:
+        done = subprocess.run(
+            words, capture_output=True, text=True, errors="replace", timeout=timeout, env=environment()
+        )
+    except FileNotFoundError as error:
+        raise NotSetUp(f"{words[0]} is not there: no Slurm on this machine", hint=INSTALL) from error
+    except subprocess.TimeoutExpired as error:
+        raise PlaceUnreachable(f"{words[0]} did not answer within {timeout:g} s") from error
+    if done.returncode and _AWAY.search(done.stderr):
+        raise PlaceUnreachable(" ".join(done.stderr.split())[:300])
+    return done
+
+
+def node_address(node: str) -> str:
+    """The address under which the controller knows a node, else its name."""
+    done = run("scontrol", "show", "node", node, "-o")
+    found = re.search(r"\bNodeAddr=(\S+)", done.stdout)
+    return found[1] if found else node
+
+
+def _rows(lines: Iterable[str]) -> Iterable[Row]:
+    for line in lines:
+        parts = line.split("|", 4)
+        if len(parts) == 5:
+            yield Row(parts[0], parts[1].split()[0].rstrip("+") if parts[1] else "", *parts[2:])
+
+
+def _number(job: str) -> int:
+    return int(job.split("_")[0]) if job.split("_")[0].isdigit() else 0
