@@ -18,7 +18,7 @@ import yaml
 from nightlab.adapters.card import check_fits, read_card
 from nightlab.errors import LockHeld, UsageError
 from nightlab.files import JsonLines
-from nightlab.job import lock
+from nightlab.job_folder import lock
 from nightlab.practice import model_dir
 from nightlab.training.checkpoint import DAMAGED
 from nightlab.training.descent import Diverged

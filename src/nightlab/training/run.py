@@ -17,7 +17,7 @@ import torch
 
 from nightlab.errors import LockHeld, NightlabError, UsageError
 from nightlab.files import JsonLines, canonical, clear_parts, storage, write_atomic
-from nightlab.job import lock
+from nightlab.job_folder import lock
 from nightlab.training import adapted, checkpoint, curve, provenance
 from nightlab.training.chats import ChatData, held_out, read_chats
 from nightlab.training.descent import Descent, planned_steps
