@@ -33,7 +33,7 @@ from nightlab.brains.claude import Claude, open_client
 from nightlab.budget import Budget, Limits
 from nightlab.events import EventLog
 from nightlab.files import JsonLines
-from nightlab.night import graph
+from nightlab.night import graph, pulse
 from nightlab.night.checkpoints import open_saver
 from nightlab.night.journal import Journal
 from nightlab.night.watch import Watch
@@ -239,10 +239,12 @@ async def night(url: str, turns: int, folder: Path, pace: _Pace) -> list[float]:
     """Seconds of each turn of the night's graph."""
     brain = Claude(MODEL, client=open_client(base_url=url, api_key="k"))
     bench = Bench(folder, brain, turns, pace)
-    async with open_saver(folder / CHECKPOINTS) as saver:
+    with open_saver(folder / CHECKPOINTS) as saver:
         app = graph.build(bench, saver)
         config: Any = {"configurable": {"thread_id": "bench/watch_01"}, "recursion_limit": 10 * turns + 100}
+        keeping = asyncio.create_task(pulse.keep(bench.events, bench.journal))
         await app.ainvoke(graph.Where(watch="watch_01"), config, durability="sync")
+        keeping.cancel()
     await pace.done(1)
     await brain.close()
     return bench.seconds

@@ -241,3 +241,21 @@ def test_what_a_killed_process_left_half_written_is_cleared(tmp_path: Path) -> N
     (tmp_path / ".mine.part").write_text("a person's")
     assert clear_parts(tmp_path) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == [f".a.json.{os.getpid()}-x1y2.part", ".mine.part"]
+
+
+def test_rows_without_sync_are_there_at_once_and_flushed_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: flushed.append(os.fstat(fd).st_size))
+    lines = JsonLines(tmp_path / "l.jsonl")
+    lines.append({"n": 1}, sync=False)
+    flushed.clear()
+    assert [row["n"] for row in lines.read()] == [1]
+    lines.sync()
+    lines.sync()
+    lines.append({"n": 2}, sync=False)
+    lines.append({"n": 3})
+    lines.close()
+    size = lines.path.stat().st_size
+    assert flushed == [size // 3, size]

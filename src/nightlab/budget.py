@@ -204,10 +204,11 @@ class Budget:
         if entry is None:
             raise KeyError(f"nothing was reserved under {key!r}")
         if entry.cost is None:
-            self._write({"op": "commit", "key": key, **asdict(cost)})
+            # Not waited for: where a power cut takes the line, the reservation counts in full.
+            self._write({"op": "commit", "key": key, **asdict(cost)}, sync=False)
 
-    def _write(self, row: dict[str, Any]) -> None:
-        self._lines.append({"v": 1, "t": now(), **row})
+    def _write(self, row: dict[str, Any], *, sync: bool = True) -> None:
+        self._lines.append({"v": 1, "t": now(), **row}, sync=sync)
         self._fold(row)
         for name, share in sorted(self._crossed() - self._warned):
             self._warned.add((name, share))

@@ -65,6 +65,10 @@ KINDS: dict[str, str] = {
 }
 
 
+FREQUENT = ("turn", "tool_started", "tool_finished", "sweep_progress", "waiting", "woke")
+"""Kinds that come all the time and repeat what the transcript and the journal hold: `sync` puts them on the disk."""
+
+
 class EventLog:
     """The event file of one night; subscribers see each event after it is on the disk."""
 
@@ -76,11 +80,12 @@ class EventLog:
         self._redactor = Redactor()
 
     def emit(self, kind: str, **fields: object) -> dict[str, Any]:
-        """Append one event and tell the subscribers; the event is durable when this returns."""
+        """Append one event and tell the subscribers. When this returns it outlives the process; and a power cut, unless
+        its kind is a frequent one: those are on the disk at the next `sync`."""
         if kind not in KINDS:
             raise ValueError(f"unknown event kind {kind!r}")
         row: dict[str, Any] = {"v": VERSION, "t": now(), "kind": kind, **self._redactor.data(fields)}
-        self._lines.append(row)
+        self._lines.append(row, sync=kind not in FREQUENT)
         if self._keys is not None and "key" in row:
             self._keys.add(str(row["key"]))
         for tell in self._subscribers:
@@ -119,6 +124,10 @@ class EventLog:
             if row["kind"] == kind:
                 found = row
         return found
+
+    def sync(self) -> None:
+        """Put what was emitted so far on the disk. Raises StorageError."""
+        self._lines.sync()
 
     def close(self) -> None:
         """Close the file."""

@@ -1,4 +1,4 @@
-"""The graph of one watch: wake, then think, act and wait in turns, until it hands over or ends.
+"""The graph of one watch: wake, then think and act in turns, until it hands over or ends; a wait is a call like others.
 
 LangGraph keeps where we are (ids and counters only; every step is durable before the next begins); the transcript, the
 journal and the event log keep what happened, and win on a disagreement: each node first looks at the files and does
@@ -115,14 +115,12 @@ def build(session: Session, checkpointer: BaseCheckpointSaver[str]) -> Graph:
         return _silent(session, state)
 
     async def act(state: Where) -> Where:
-        await asyncio.gather(*(call_tool(block) for block in watch.unanswered() if block["name"] != "wait"))
-        return {"messages": len(watch.messages)}
-
-    async def wait(state: Where) -> Where:
-        await asyncio.gather(*(call_tool(block) for block in watch.unanswered() if block["name"] == "wait"))
+        for waits in (False, True):  # what is waited for was begun by the other calls of the turn
+            blocks = [block for block in watch.unanswered() if (block["name"] == "wait") is waits]
+            await asyncio.gather(*(call_tool(block) for block in blocks))
         results = [_result(block, await session.call(block)) for block in watch.unanswered()]
         if results:
-            watch.append({"role": "user", "content": results})
+            watch.append({"role": "user", "content": results}, sync=False)
         if reason := session.ended():
             return {"messages": len(watch.messages), "outcome": "end", "reason": reason}
         return {"messages": len(watch.messages)}
@@ -131,12 +129,10 @@ def build(session: Session, checkpointer: BaseCheckpointSaver[str]) -> Graph:
     graph.add_node("wake", wake)
     graph.add_node("think", think)
     graph.add_node("act", act)
-    graph.add_node("wait", wait)
     graph.add_edge(START, "wake")
     graph.add_edge("wake", "think")
     graph.add_conditional_edges("think", _after_thinking(watch), ["act", "think", END])
-    graph.add_edge("act", "wait")
-    graph.add_conditional_edges("wait", lambda state: END if state.get("outcome") else "think", ["think", END])
+    graph.add_conditional_edges("act", lambda state: END if state.get("outcome") else "think", ["think", END])
     return graph.compile(checkpointer=checkpointer)
 
 
@@ -149,8 +145,11 @@ async def go_on(app: Graph, thread: str, watch: Watch) -> Where:
     state = await app.aget_state(config)
     if state.values.get("outcome"):
         return cast(Where, state.values)
-    given = None if state.values else Where(watch=watch.name)
-    return cast(Where, await app.ainvoke(given, config, durability="sync"))
+    anew = Where(watch=watch.name)
+    ended = await app.ainvoke(None if state.values else anew, config, durability="sync")
+    if "outcome" not in ended:  # a checkpoint of a version with other nodes leads nowhere: the files say where we are
+        ended = await app.ainvoke(anew, config, durability="sync")
+    return cast(Where, ended)
 
 
 def _after_thinking(watch: Watch) -> Any:

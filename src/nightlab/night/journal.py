@@ -1,6 +1,7 @@
 """What every tool call of a night returned, by its id: a call that is repeated after a crash finds its own result.
 
 Secrets are taken out here, before a result enters a transcript: what a conversation holds is never edited afterwards.
+A result outlives the process at once and a power cut after the next `sync`: a call that is made again finds its effect.
 """
 
 from __future__ import annotations
@@ -28,8 +29,12 @@ class Journal:
         """Keep a call's result without the secrets in it; the first one stands."""
         if call_id not in self._results:
             kept = self._redactor.data(result)
-            self._lines.append({"id": call_id, "t": now(), "tool": tool, "result": kept})
+            self._lines.append({"id": call_id, "t": now(), "tool": tool, "result": kept}, sync=False)
             self._results[call_id] = kept
+
+    def sync(self) -> None:
+        """Put every result on the disk. Raises StorageError."""
+        self._lines.sync()
 
     def close(self) -> None:
         """Close the file."""

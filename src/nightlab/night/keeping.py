@@ -61,7 +61,7 @@ async def kept(
 
 async def _in_file(path: Path, night: str, events: EventLog, work: Work[Outcome]) -> Outcome:
     try:
-        async with open_saver(path) as saver:
+        with open_saver(path) as saver:
             return await work(saver)
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_NOTADB) & 0xFF
@@ -73,7 +73,7 @@ async def _in_file(path: Path, night: str, events: EventLog, work: Work[Outcome]
         aside = _put_aside(path, night)
         why = f"{error}; kept as {aside.name}"
     events.emit("degradation", what="the checkpoint was rebuilt from the transcript", why=why, where="night")
-    async with open_saver(path) as saver:
+    with open_saver(path) as saver:
         return await work(saver)
 
 

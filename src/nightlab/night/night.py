@@ -161,7 +161,8 @@ class _Night:
         """Watch after watch, until one ends the night; every failure is an ending."""
         try:
             session = self._session(budget, works, control)
-            return await _until(control.now, self._watches(session), works)
+            keeping = pulse.keep(self.events, session.journal)
+            return await _until(control.now, self._watches(session), keeping, works)
         except BudgetExceeded as error:
             return End("stopped", str(error))
         except DiskFull:
@@ -261,13 +262,19 @@ class _Night:
         self.events.emit("budget_warning", limit=limit, share=share)
 
 
-async def _until(now: asyncio.Event, work: Coroutine[Any, Any, End], works: NightWorks) -> End:
-    """The end of the work; when the night must end now, its tools and waits under way are cancelled."""
-    working, asked = asyncio.create_task(work), asyncio.create_task(now.wait())
-    await asyncio.wait([working, asked], return_when=asyncio.FIRST_COMPLETED)
-    asked.cancel()
+async def _until(
+    now: asyncio.Event, work: Coroutine[Any, Any, End], keep: Coroutine[Any, Any, None], works: NightWorks
+) -> End:
+    """The end of the work; where the night must end now, or its disk refuses, what is under way is cancelled."""
+    working, asked, keeping = asyncio.create_task(work), asyncio.create_task(now.wait()), asyncio.create_task(keep)
+    await asyncio.wait([working, asked, keeping], return_when=asyncio.FIRST_COMPLETED)
+    refused = keeping.exception() if keeping.done() else None
+    for task in (asked, keeping):
+        task.cancel()
     if working.done():
         return working.result()
     working.cancel()
     await asyncio.wait([working], timeout=CANCELLING)
+    if refused:
+        raise refused
     return End("stopped", works.why_stopped)

@@ -7,11 +7,20 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Protocol
 
 from nightlab.lab import Lab
 
 BEAT = 1.0  # seconds between two signs of life
 _CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Lines(Protocol):
+    """A file whose last lines may not be on the disk yet."""
+
+    def sync(self) -> None:
+        """Put them there."""
+        ...
 
 
 async def beat(lab: Lab) -> None:
@@ -20,6 +29,14 @@ async def beat(lab: Lab) -> None:
         with contextlib.suppress(OSError):  # who watches judges the silence
             lab.heartbeat.touch()
         await asyncio.sleep(BEAT)
+
+
+async def keep(*files: Lines) -> None:
+    """Put what was appended to these files on the disk, once a second, until cancelled. Raises StorageError."""
+    while True:
+        await asyncio.sleep(BEAT)
+        for file in files:
+            await asyncio.to_thread(file.sync)
 
 
 @contextlib.contextmanager

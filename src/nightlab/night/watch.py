@@ -41,9 +41,10 @@ class Watch:
             self.header = {**header, "system": system, "tools": tools}
             self._lines.append(self.header)
 
-    def append(self, message: Message, **about: object) -> None:
-        """Add one message; it is durable when this returns."""
-        self._lines.append({"n": len(self.messages), "t": now(), **about, "message": message})
+    def append(self, message: Message, *, sync: bool = True, **about: object) -> None:
+        """Add one message. It outlives the process when this returns, and with `sync` a power cut; the next `sync` puts
+        the earlier ones on the disk too."""
+        self._lines.append({"n": len(self.messages), "t": now(), **about, "message": message}, sync=sync)
         self.messages.append(message)
 
     def append_once(self, key: str, message: Message) -> None:
