@@ -13,7 +13,7 @@ async def wait(ctx: ToolContext, handles: list[str], minutes: float = 10.0) -> d
     """Wait until any of the named works ends, or the time is up. Costs nothing while it waits; never poll instead.
 
     Args:
-        handles: Handles that start_server, run_sweep or run_judges returned.
+        handles: Handles that start_server, run_sweep, run_judges or train_adapter returned.
         minutes: How long to wait at most; the night's deadline ends it earlier.
 
     Returns:
@@ -37,7 +37,9 @@ async def wait(ctx: ToolContext, handles: list[str], minutes: float = 10.0) -> d
 def _in_scope(ctx: ToolContext, handle: str) -> None:
     """Work that a killed process left is started again by waiting for it: so waiting needs the scope of that work."""
     kind, *names = handle.split(":")
+    if kind == "train" and names:
+        ctx.in_scope(ctx.lab.trained / names[0] / "recipe.yaml")
     if kind in ("sweep", "judges") and names:
         ctx.in_scope(ctx.lab.experiments / names[0] / ("samples.jsonl" if kind == "sweep" else "judgments.jsonl"))
-    elif not ctx.agent.writes:
+    elif kind != "train" and not ctx.agent.writes:
         raise ToolFailure("not_allowed", f"{ctx.agent.name} has no work to wait for", "do without it")

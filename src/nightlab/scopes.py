@@ -19,6 +19,7 @@ _CODE = (
     "state/nights/**",
     "state/servers/**",
     "state/learned.yaml",
+    "adapters/**",
     "experiments/*/samples.jsonl",
     "experiments/*/failures.jsonl",
     "experiments/*/judgments.jsonl",

@@ -39,12 +39,13 @@ CALLS: dict[str, dict[str, Any]] = {
     "run_sweep": {"experiment": EXPERIMENT, "models": ["llama"]},
     "start_server": {"experiment": EXPERIMENT, "model": "llama"},
     "stop_server": {"server": "llama-00000000"},
+    "train_adapter": {"name": "a", "model": "practice:llama", "data": "chats.jsonl"},
     "update_state": {"experiment": EXPERIMENT, "status": "done"},
     "wait": {"handles": [f"sweep:{EXPERIMENT}:llama"]},
     "write_diary": {"experiment": EXPERIMENT, "title": "t"},
     "write_report": {"experiment": EXPERIMENT},
 }
-ELSEWHERE = {"commit", "end_night", "update_state", "write_diary", "ask", "delegate"}
+ELSEWHERE = {"train_adapter", "commit", "end_night", "update_state", "write_diary", "ask", "delegate"}
 MAY_NOT = {
     "judge": set(CALLS),
     "colleague": set(CALLS),

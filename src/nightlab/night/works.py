@@ -66,10 +66,11 @@ class NightWorks:
             "server": (1, self._server),
             "sweep": (2, self._sweep),
             "judges": (1, self._judges),
+            "train": (1, self._train),
         }
         if kind not in kinds or len(names) != kinds[kind][0]:
             raise NightlabError(
-                f"no such work: {handle!r}", hint="handles come from start_server, run_sweep, run_judges"
+                f"no such work: {handle!r}", hint="handles come from start_server, run_sweep, run_judges, train_adapter"
             )
         self._tasks[handle] = asyncio.create_task(kinds[kind][1](*names), name=handle)
 
@@ -144,6 +145,11 @@ class NightWorks:
         with contextlib.closing(Samples(plan.folder)) as samples:
             result = await run_judges(plan, samples, judge, plan.folder, self.events, budget=self.budget)
         return {name: getattr(result, name) for name in ("planned", "judged", "na", "missing")}
+
+    async def _train(self, name: str) -> dict[str, Any]:
+        from nightlab.training.jobs import follow
+
+        return await follow(self.lab, self.place, name, self.events, {})
 
     @contextlib.contextmanager
     def _store(self, plan: Plan) -> Iterator[Samples]:

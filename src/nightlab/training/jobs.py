@@ -1,0 +1,128 @@
+"""A training as a job of a place: started by name, followed, and started again where it was preempted or killed.
+
+Everything needed to go on stands in `adapters/NAME` (recipe, checkpoint, metrics), so any process of any night can take
+it up. A job that ends with exit code 2 was wrong from the start and is not repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nightlab.compute.place import OVER, Job, JobSpec, Place
+from nightlab.errors import NightlabError, UsageError
+from nightlab.events import EventLog
+from nightlab.files import JsonLines, write_atomic
+from nightlab.lab import Lab
+from nightlab.training.chats import read_chats
+from nightlab.training.provenance import read_provenance
+from nightlab.training.recipe import Recipe, read_recipe
+from nightlab.training.weights import find_model
+
+ATTEMPTS = 6  # times that a training is started before it is given up
+GRACE = 30.0  # seconds in which a training that is stopped saves where it stands
+WRONG = 2  # the exit code of a training that cannot be right
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+_LOOK = 0.5  # seconds between two looks at a job
+_RECIPE = "recipe.yaml"
+_ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def begin(lab: Lab, name: str, recipe: Recipe) -> Path:
+    """Keep the recipe of a training under its name; the folder. Raises UsageError for what cannot be trained."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot be an adapter's name", hint="letters, digits, and _ . - between them")
+    data = Path(recipe.data).expanduser()
+    data = data if data.is_absolute() else lab.root / data
+    read_chats(data)
+    find_model(recipe.model, recipe.revision)
+    kept = recipe.model_copy(update={"data": str(data.resolve())})
+    path = lab.trained / name / _RECIPE
+    if path.exists() and read_recipe(path, {}) != kept:
+        hint = "give another name: an adapter never changes once it stands"
+        raise UsageError(f"the adapter {name} has another recipe", where=path, hint=hint)
+    content = kept.model_dump(mode="json", exclude_none=True)
+    write_atomic(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    return path.parent
+
+
+def job_of(lab: Lab, place: Place, name: str, resources: Mapping[str, str] | None = None) -> tuple[Job, int]:
+    """The job that trains an adapter now, and the number of its attempt; started where none runs. Raises NightlabError.
+
+    After one that ended without an adapter comes the next attempt, until there are none left.
+    """
+    folder = lab.trained / name
+    last = ""
+    for attempt in range(1, ATTEMPTS + 1):
+        key = f"train/{name}/{attempt}"
+        job = place.find(key)
+        if job is None:
+            return place.start(_spec(lab, folder, key, resources or {})), attempt
+        if job.state() not in OVER or job.state() == "finished":
+            return job, attempt
+        last = last_words(job.log)
+        if job.exit_code() == WRONG:
+            raise UsageError(f"the training of {name} cannot be right: {last}", where=folder)
+    raise NightlabError(f"the training of {name} ended {ATTEMPTS} times without an adapter: {last}", where=folder)
+
+
+async def follow(lab: Lab, place: Place, name: str, events: EventLog, resources: Mapping[str, str]) -> dict[str, Any]:
+    """Train to the end, over every loss of a job; the metrics of the adapter. Raises NightlabError."""
+    folder = lab.trained / name
+    seen = 0
+    while (card := await asyncio.to_thread(read_provenance, folder)) is None:
+        job, attempt = await asyncio.to_thread(job_of, lab, place, name, resources)
+        if attempt != seen:
+            told = {"adapter": name, "attempt": attempt, "step": steps_taken(folder), "job": job.id}
+            events.once(f"train/{name}/{attempt}", "training_started", **told)
+            seen = attempt
+        try:
+            await _end_of(job, lab.config.lease_seconds)
+        except asyncio.CancelledError:
+            await asyncio.shield(asyncio.to_thread(job.stop, GRACE))
+            raise
+    events.once(f"train/{name}/done", "training_done", adapter=name, **card["metrics"])
+    return {"adapter": lab.relative(folder), "sha256": card["adapter_sha256"], **card["metrics"]}
+
+
+def steps_taken(folder: Path) -> int:
+    """How far a training has come, by its metrics."""
+    return max((int(row["step"]) for row in JsonLines(folder / "metrics.jsonl").read()), default=0)
+
+
+def last_words(log: Path) -> str:
+    """The last thing that a job said, on one line."""
+    text = log.read_text(encoding="utf-8", errors="replace")[-4000:] if log.exists() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    said = next((line for line in lines if line.startswith("nightlab: ")), lines[-1] if lines else "it said nothing")
+    return said.removeprefix("nightlab: ")[:400]
+
+
+def _spec(lab: Lab, folder: Path, key: str, resources: Mapping[str, str]) -> JobSpec:
+    argv = (sys.executable, "-P", "-m", "nightlab", "train", str(folder / _RECIPE), "--out", str(folder), "--json")
+    return JobSpec(
+        key=key,
+        argv=argv,
+        cwd=str(lab.root),
+        env=_ENVIRONMENT,
+        lease_seconds=lab.config.lease_seconds,
+        requeue=True,
+        resources=resources,
+    )
+
+
+async def _end_of(job: Job, lease: float) -> None:
+    """Wait until a job is over, and keep it alive until then."""
+    renewed = 0.0
+    loop = asyncio.get_running_loop()
+    while await asyncio.to_thread(job.state) not in OVER:
+        if loop.time() - renewed > lease / 4:
+            job.renew()
+            renewed = loop.time()
+        await asyncio.sleep(_LOOK)
