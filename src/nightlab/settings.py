@@ -40,7 +40,8 @@ KEYS: dict[str, Key] = {
     "prices": Key(NOTHING, "a price table (YAML) in place of the shipped one; else prices.yaml at the lab's root"),
     "human": Key("you", "the name that questions in the diary are addressed to"),
     "place": Key("local", "where model servers run", ("local",)),
-    "engine": Key("embedded", "which model server is started", ("embedded",)),
+    "engine": Key("embedded", "which model server is started, where a plan names none", ("embedded", "vllm")),
+    "vllm_python": Key(NOTHING, "the interpreter of vLLM's environment: a path or a command; else .venv-vllm"),
     "concurrency": Key(64, "requests in flight for each model server", least=1),
     "max_identical_failures": Key(5, "the same failure this often in a row stops a server's share of a sweep", least=1),
     "request_timeout": Key(120.0, "seconds that one request may take, in all", least=0.1),
@@ -91,6 +92,7 @@ class Config:
     human: str
     place: str
     engine: str
+    vllm_python: str
     concurrency: int
     max_identical_failures: int
     request_timeout: float

@@ -51,6 +51,11 @@ class AdapterCard:
     shapes: Mapping[str, tuple[int, ...]]
     sha256: str
 
+    @property
+    def largest_rank(self) -> int:
+        """The rank that a server has to reserve: by the tensors, since patterns may exceed `rank`."""
+        return max([self.rank, *(shape[0] for name, shape in self.shapes.items() if ".lora_A." in name)])
+
 
 def parse_key(name: str) -> LoraKey | None:
     """The place of a LoRA tensor, or None when the name is not a lora_A/lora_B weight."""

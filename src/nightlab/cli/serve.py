@@ -11,7 +11,19 @@ import click
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
 @click.option("--served-name", metavar="NAME", help="The model name that requests use.  [default: the folder]")
 @click.option("--adapter", "adapters", multiple=True, metavar="NAME=PATH", help="Load an adapter; may be repeated.")
-def serve(model: str, host: str, port: int, served_name: str | None, adapters: tuple[str, ...]) -> None:
+@click.option("--device", default="cpu", show_default=True, help="Where torch computes: cpu, cuda, cuda:1.")
+@click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16.")
+@click.option("--max-model-len", type=click.IntRange(16), help="Tokens of a prompt and its answer.  [default: all]")
+def serve(
+    model: str,
+    host: str,
+    port: int,
+    served_name: str | None,
+    adapters: tuple[str, ...],
+    device: str,
+    dtype: str,
+    max_model_len: int | None,
+) -> None:
     """Serve MODEL, a folder or practice:NAME, until interrupted."""
     from nightlab.cli.places import place_of
     from nightlab.errors import UsageError
@@ -21,4 +33,13 @@ def serve(model: str, host: str, port: int, served_name: str | None, adapters: t
         raise UsageError("--adapter takes NAME=PATH, and each name once", hint="--adapter sarcasm=path/to/adapter")
     from nightlab.servers.embedded.main import serve as start
 
-    start(place_of(model), host=host, port=port, served_name=served_name, adapters=named)
+    start(
+        place_of(model),
+        host=host,
+        port=port,
+        served_name=served_name,
+        adapters=named,
+        device=device,
+        dtype="float32" if dtype == "auto" else dtype,
+        max_model_len=max_model_len,
+    )

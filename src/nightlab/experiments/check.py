@@ -146,7 +146,7 @@ def _model(plan: Plan, model: schema.Model) -> Iterator[Problem]:
 
 
 def _no_model(plan: Plan, model: schema.Model) -> Problem:
-    if model.path or plan.serving.engine == "embedded":
+    if model.path or plan.serving.engine != "vllm":
         place = model.path or model.id
         hint = "give its folder (with config.json) as `path`"
         return Problem("model_missing", f"the model {model.name} is not at {place}", _config(plan), hint=hint)

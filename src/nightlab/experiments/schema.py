@@ -83,10 +83,30 @@ class Stop(Record):
 
 
 class Serving(Record):
-    """How the models are served: this cannot change an answer, so it may still be changed after the freeze."""
+    """How the models are served; what an engine does not know of these it is not told.
 
-    engine: Literal["embedded"] = "embedded"
+    Not part of a cell's identity, so it may still be changed after the freeze; each server's manifest records it.
+    """
+
+    engine: Literal["embedded", "vllm"] | None = None
+    """None: the lab's setting."""
     port: int = Field(default=0, ge=0, le=65535)
+    max_model_len: int | None = Field(default=None, ge=16)
+    """Tokens of a prompt and its answer together; None: enough for the longest prompt of the plan."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
+    device: Name | None = None
+    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
+    tensor_parallel: int | None = Field(default=None, ge=1)
+    max_num_seqs: int | None = Field(default=None, ge=1)
+    enforce_eager: bool | None = None
+    threads: int | None = Field(default=None, ge=1)
+    cpu_kv_gib: int | None = Field(default=None, ge=1)
+    extra: list[Name] = Field(default_factory=list)
+    """Further words of the server's command line."""
+
+    def options(self) -> dict[str, str | int | float | bool]:
+        """What is given for the engine."""
+        return self.model_dump(exclude_none=True, exclude={"engine", "port", "extra"})
 
 
 class Exclusion(Record):

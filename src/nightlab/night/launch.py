@@ -14,6 +14,7 @@ from nightlab.night.disks import check_disk
 from nightlab.night.lock import held, living_holder, orphan
 from nightlab.night.options import Options, deadline
 from nightlab.record.repository import Repository
+from nightlab.servers.engines import engine
 from nightlab.settings import without_password
 
 LEAST_FREE_MB = 50
@@ -65,6 +66,7 @@ def _brain(lab: Lab) -> None:
 
 
 def _engine(lab: Lab) -> None:
+    engine(lab.config.engine).python(lab.config, lab.root)
     lacking = [name for name in LOCAL if importlib.util.find_spec(name) is None]
     if lab.config.engine == "embedded" and lacking:
         hint = 'pip install "nightlab[local]"'

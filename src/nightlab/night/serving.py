@@ -5,15 +5,23 @@ A server is matched by content: the model's id and the compiled adapter behind e
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from nightlab.adapters.compile import Compiled, compile_adapter
 from nightlab.errors import AdapterError, PlanError, ServerError
 from nightlab.experiments.identity import adapter_folder, model_folder, num_layers
 from nightlab.experiments.plan import CONFIG, Plan
+from nightlab.experiments.prompts import Prompt
 from nightlab.experiments.schema import Model
 from nightlab.experiments.sweep import Endpoint
+from nightlab.files import read_text
 from nightlab.lab import Lab
 from nightlab.servers.manifest import Manifest
 from nightlab.servers.server import Wanted, list_servers
+
+ROUND = 256  # tokens to which a server's length is rounded up
+TEMPLATE = 64  # tokens that a chat template may add to a message
 
 
 def compiled(lab: Lab, plan: Plan, model: Model) -> dict[str, Compiled]:
@@ -36,7 +44,34 @@ def wanted(lab: Lab, plan: Plan, model: Model) -> Wanted:
     folder = model_folder(plan, model)
     if folder is None:
         raise PlanError(f"the model {model.name} is not on this machine", where=plan.folder / CONFIG)
-    return Wanted(model.name, model.id, folder, compiled(lab, plan, model), plan.serving.engine)
+    serving = plan.serving
+    return Wanted(
+        model=model.name,
+        model_id=model.id,
+        path=folder,
+        adapters=compiled(lab, plan, model),
+        engine=serving.engine or lab.config.engine,
+        revision=model.revision,
+        options={"max_model_len": needed_length(plan, folder), **serving.options()},
+        extra=tuple(serving.extra),
+    )
+
+
+def needed_length(plan: Plan, folder: Path) -> int:
+    """Tokens that the longest prompt of a plan and its answer can take, at most what the model has positions for.
+
+    A prompt has fewer tokens than bytes, and a chat template adds some to every message.
+    """
+    longest = max((_bytes(prompt) for prompt in plan.prompts), default=0)
+    asked = -(-(longest + plan.sampling.max_tokens) // ROUND) * ROUND
+    config = json.loads(read_text(folder / "config.json", PlanError))
+    text = config.get("text_config") or config
+    return min(asked, int(text.get("max_position_embeddings") or asked))
+
+
+def _bytes(prompt: Prompt) -> int:
+    texts = [m["content"] for m in prompt.messages] if prompt.raw is None else [prompt.raw]
+    return sum(len(text.encode()) + TEMPLATE for text in texts) + TEMPLATE
 
 
 def ready_server(lab: Lab, plan: Plan, model: Model) -> Manifest | None:

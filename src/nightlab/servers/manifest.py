@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from nightlab.errors import StorageError, UsageError, nearest
 from nightlab.files import write_atomic
 from nightlab.lab import Lab
+from nightlab.servers.code import CodeState
 
 ServerState = Literal["starting", "ready", "failed", "stopped"]
 
@@ -30,13 +31,14 @@ class ServedAdapter(BaseModel):
 
 
 class Proof(BaseModel):
-    """For one source adapter the served names of its weight-zero and its full form, which the canary compares."""
+    """For one source adapter the served names of its forms that the canary compares: weight 0, weight 1, as it is."""
 
     model_config = ConfigDict(extra="forbid")
 
     source: str
     null: str
     full: str
+    plain: str | None = None
 
 
 class Manifest(BaseModel):
@@ -50,6 +52,7 @@ class Manifest(BaseModel):
     night: str
     model: str
     model_id: str
+    revision: str | None = None
     model_path: str
     engine: str
     served_name: str
@@ -61,6 +64,11 @@ class Manifest(BaseModel):
     url: str | None = None
     flags: list[str]
     env: dict[str, str] = {}
+    options: dict[str, str | int | float | bool] = {}
+    learned: dict[str, str | int | float | bool] = {}
+    python: list[str] = []
+    """The interpreter whose environment it runs in; empty for a command that is not ours."""
+    code: CodeState | None = None
     adapters: dict[str, ServedAdapter] = {}
     conditions: dict[str, str]
     """For each condition the model name to request."""

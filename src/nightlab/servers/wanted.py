@@ -1,7 +1,8 @@
 """What is wanted of a server, made into its manifest: names that identify it, its command, every adapter it will load.
 
 The base condition is served by the plain model where the engine keeps requests apart, and by an adapter of zeros where
-a plain request can be answered with a neighbour's adapter (seen with vLLM on a CPU).
+a plain request can be answered with a neighbour's adapter (seen with vLLM on a CPU). Beside the conditions every source
+adapter is served in three forms for the canary: weight zero, weight one, and as its files are.
 """
 
 from __future__ import annotations
@@ -9,39 +10,33 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from nightlab import __version__
+from nightlab.adapters.card import read_card
 from nightlab.adapters.compile import RECORD, Compiled, compile_adapter
+from nightlab.adapters.plain import sealed_copy
 from nightlab.adapters.weights import LayerWeights
 from nightlab.compute.place import Place
 from nightlab.errors import AdapterError
 from nightlab.files import now, sha256_text
 from nightlab.lab import Lab
+from nightlab.servers.code import CodeState, code_of, own_code
+from nightlab.servers.engines import Engine, Need, Option, engine
 from nightlab.servers.manifest import Manifest, Proof, ServedAdapter
 
 BASE = "base"
-_PLAIN_BASE = ("embedded",)  # engines that keep plain requests apart from those with an adapter
-_EMBEDDED = ("-P", "-m", "nightlab", "serve", "{model}", "--port", "{port}", "--served-name", "{served_name}")
-_EMBEDDED_ENV = {
-    "PYTHONUNBUFFERED": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "KMP_BLOCKTIME": "0",
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_OFFLINE": "1",
-}
-_PACKAGES = ("torch", "transformers", "peft", "safetensors")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A model with the compiled adapters of its conditions. `argv` starts another server that speaks vLLM's protocol.
+    """A model with the compiled adapters of its conditions, its engine and that engine's options.
 
-    In `argv` the words {model}, {port} and {served_name} are filled in.
+    `options` are those of the plan, `learned` what this place taught about this model: it wins, and is recorded apart.
+    `argv` starts another server that speaks vLLM's protocol; in it the words {model}, {port} and {served_name} are
+    filled in.
     """
 
     model: str
@@ -51,6 +46,10 @@ class Wanted:
     engine: str = "embedded"
     argv: tuple[str, ...] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    revision: str | None = None
+    options: Mapping[str, Option] = field(default_factory=dict)
+    learned: Mapping[str, Option] = field(default_factory=dict)
+    extra: tuple[str, ...] = ()
 
 
 def server_id(wanted: Wanted, night: str, key: str) -> str:
@@ -60,18 +59,23 @@ def server_id(wanted: Wanted, night: str, key: str) -> str:
 
 
 def new_manifest(lab: Lab, place: Place, wanted: Wanted, *, key: str, night: str, port: int) -> Manifest:
-    """The manifest of a server that does not run yet; compiles what the canary needs. Raises AdapterError."""
+    """The manifest of a server that does not run yet; compiles what the canary needs. Raises AdapterError, NotSetUp."""
     name = server_id(wanted, night, key)
     served_name = f"{name}-{secrets.token_hex(4)}"
+    kind = engine(wanted.engine)
     adapters, proofs = _adapters(wanted, lab.adapters_cache)
-    conditions = {BASE: _base_name(wanted, served_name, proofs)}
+    conditions = {BASE: served_name if kind.plain_base or not proofs else proofs[0].null}
     conditions |= {condition: compiled.name for condition, compiled in wanted.adapters.items()}
+    need = _need(wanted, served_name, len(conditions), len(adapters))
+    python = [] if wanted.argv else kind.python(lab.config, lab.root)
+    code = None if wanted.argv else _code(kind, python)
     return Manifest(
         id=name,
         key=key,
         night=night,
         model=wanted.model,
         model_id=wanted.model_id,
+        revision=wanted.revision,
         model_path=lab.relative(wanted.path),
         engine=wanted.engine,
         served_name=served_name,
@@ -79,12 +83,16 @@ def new_manifest(lab: Lab, place: Place, wanted: Wanted, *, key: str, night: str
         job=f"{name}.0",
         port=port or place.free_port(),
         port_wanted=port,
-        flags=_command(wanted, served_name),
-        env={**(_EMBEDDED_ENV if wanted.argv is None else {}), **wanted.env},
+        flags=_foreign(wanted, served_name) if wanted.argv else kind.command(python, need),
+        env={**({} if wanted.argv else kind.environment(need)), **wanted.env},
+        options=dict(wanted.options),
+        learned=dict(wanted.learned),
+        python=python,
         adapters=adapters,
         conditions=conditions,
         proofs=proofs,
-        versions=_versions(wanted),
+        versions={"nightlab": __version__, **(code.versions if code else {})},
+        code=code,
         started=now(),
     )
 
@@ -94,19 +102,35 @@ def argv_of(manifest: Manifest) -> tuple[str, ...]:
     return tuple(word.replace("{port}", str(manifest.port)) for word in manifest.flags)
 
 
-def _command(wanted: Wanted, served_name: str) -> list[str]:
-    argv = wanted.argv or (sys.executable, *_EMBEDDED)
-    filled = (word.replace("{model}", str(wanted.path)).replace("{served_name}", served_name) for word in argv)
+def code_now(lab: Lab, manifest: Manifest) -> CodeState | None:
+    """The code that a server of this manifest would run if it were started now; None for a foreign command."""
+    return _code(engine(manifest.engine), manifest.python) if manifest.python else None
+
+
+def _code(kind: Engine, python: list[str]) -> CodeState:
+    return own_code() if kind.name == "embedded" else code_of(python, kind.packages)
+
+
+def _need(wanted: Wanted, served_name: str, conditions: int, adapters: int) -> Need:
+    ranks = [read_card(compiled.source).largest_rank for compiled in wanted.adapters.values()]
+    return Need(
+        model=wanted.path.resolve(),
+        served_name=served_name,
+        conditions=conditions,
+        adapters=adapters,
+        rank=max(ranks, default=0),
+        options={**wanted.options, **wanted.learned},
+        extra=wanted.extra,
+    )
+
+
+def _foreign(wanted: Wanted, served_name: str) -> list[str]:
+    filled = (w.replace("{model}", str(wanted.path)).replace("{served_name}", served_name) for w in wanted.argv or ())
     return list(filled)
 
 
-def _base_name(wanted: Wanted, served_name: str, proofs: list[Proof]) -> str:
-    plain = wanted.engine in _PLAIN_BASE or not proofs
-    return served_name if plain else proofs[0].null
-
-
 def _adapters(wanted: Wanted, cache: Path) -> tuple[dict[str, ServedAdapter], list[Proof]]:
-    """Everything to load: each condition's adapter, and of every source a form of zeros and a full one."""
+    """Everything to load: each condition's adapter, and of every source three forms: of zeros, full, and plain."""
     served: dict[str, ServedAdapter] = {}
     for condition, compiled in wanted.adapters.items():
         served.setdefault(compiled.name, _served(compiled, condition))
@@ -115,9 +139,14 @@ def _adapters(wanted: Wanted, cache: Path) -> tuple[dict[str, ServedAdapter], li
         if compiled.source_sha256 not in proofs:
             layers = compiled.weights.num_layers
             null, full = (compile_adapter(compiled.source, _flat(layers, weight), cache) for weight in (0.0, 1.0))
+            plain = sealed_copy(compiled.source, cache)
             served.setdefault(null.name, _served(null, "(zero)"))
             served.setdefault(full.name, _served(full, "(full)"))
-            proofs[compiled.source_sha256] = Proof(source=compiled.source.name, null=null.name, full=full.name)
+            served[plain.name] = ServedAdapter(
+                condition="(plain)", sha256=plain.sha256, weights_sha256=plain.weights_sha256, path=str(plain.path)
+            )
+            names = {"null": null.name, "full": full.name, "plain": plain.name}
+            proofs[compiled.source_sha256] = Proof(source=compiled.source.name, **names)
     return served, list(proofs.values())
 
 
@@ -138,13 +167,3 @@ def _served(compiled: Compiled, condition: str) -> ServedAdapter:
     return ServedAdapter(
         condition=condition, sha256=compiled.sha256, weights_sha256=digest, path=str(compiled.path.resolve())
     )
-
-
-def _versions(wanted: Wanted) -> dict[str, str]:
-    found = {"nightlab": __version__}
-    for package in _PACKAGES if wanted.argv is None else ():
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found

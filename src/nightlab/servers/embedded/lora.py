@@ -67,7 +67,8 @@ class Stack:
         self.linears: dict[str, LoraLinear] = {}
         self.gates: torch.Tensor | None = None
         self.last_gates: torch.Tensor | None = None
-        self.table = torch.zeros(1, 2 * num_layers + 1, 0)
+        like = next(model.parameters()).detach()
+        self.table = like.new_zeros(1, 2 * num_layers + 1, 0)
         self.listed: list[Condition] = []
         for name, module in model.named_modules():
             if isinstance(module, torch.nn.Linear):
@@ -94,11 +95,11 @@ class Stack:
             starts[id(source)] = total
             total += source.rank
         total += -total % _RANKS
-        table = torch.zeros(len(listed) + 1, 2 * self.num_layers + 1, total)
+        table = self.table.new_zeros(len(listed) + 1, 2 * self.num_layers + 1, total)
         for index, condition in enumerate(listed, 1):
             begin = starts[id(condition.source)]
             weights = condition.weights
-            lines = torch.tensor([*weights.attention, *weights.mlp, 1.0])
+            lines = table.new_tensor([*weights.attention, *weights.mlp, 1.0])
             table[index, :, begin : begin + condition.source.rank] = lines[:, None]
             condition.index = index
         self.table, self.listed = table, listed
@@ -120,7 +121,7 @@ def _side_by_side(
     """The factors of all sources for one linear layer, zeros where a source has none; None where no source has any."""
     if not any(name in source.factors for source in sources):
         return None, None
-    a, b = torch.zeros(weight.shape[1], total), torch.zeros(total, weight.shape[0])
+    a, b = weight.new_zeros(weight.shape[1], total), weight.new_zeros(total, weight.shape[0])
     start = 0
     for source in sources:
         if name in source.factors:

@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from nightlab.errors import AdapterError, UsageError
 if TYPE_CHECKING:
     from nightlab.servers.embedded.http import Service
 
+DTYPES = ("float32", "bfloat16", "float16")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -34,6 +36,8 @@ def serve(
     max_batch: int = 256,
     max_model_len: int | None = None,
     threads: int = 1,
+    device: str = "cpu",
+    dtype: str = "float32",
 ) -> None:
     """Serve a model (a folder, or practice:NAME) until SIGTERM or SIGINT; port 0 takes a free one and says which.
 
@@ -48,7 +52,10 @@ def serve(
     sock = _bind(host, port)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ["HF_HUB_OFFLINE"] = "1"
-    service = _prepare(folder, served_name or folder.name, named, max_batch, max_model_len, threads)
+    if dtype not in DTYPES:
+        raise UsageError(f"no type {dtype!r} for the numbers", hint=f"known: {', '.join(DTYPES)}")
+    size = Size(max_batch, max_model_len, threads, device, dtype)
+    service = _prepare(folder, served_name or folder.name, named, size)
     asyncio.run(_listen(service, sock))
     sys.stdout.flush()
     os._exit(0)  # nothing is left to save, and taking torch apart would last longer than a stop may
@@ -84,9 +91,18 @@ def _bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _prepare(
-    folder: Path, name: str, adapters: Mapping[str, Path], max_batch: int, max_len: int | None, threads: int
-) -> Service:
+@dataclass(frozen=True)
+class Size:
+    """How much is computed at once, where, and in which type."""
+
+    max_batch: int
+    max_len: int | None
+    threads: int
+    device: str
+    dtype: str
+
+
+def _prepare(folder: Path, name: str, adapters: Mapping[str, Path], size: Size) -> Service:
     import torch
 
     from nightlab.servers.embedded.engine import Engine
@@ -95,19 +111,19 @@ def _prepare(
     from nightlab.servers.embedded.scheduler import Scheduler
     from nightlab.servers.embedded.texts import Texts
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(size.threads)
     say(f"Starting to load model {name}...")
     begun = time.perf_counter()
-    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    model, tokenizer = load_model(folder, device=size.device, dtype=size.dtype), load_tokenizer(folder)
     say(f"Loading weights took {time.perf_counter() - begun:.2f} seconds")
     limit = int(getattr(model.config, "max_position_embeddings", 0) or 2048)
     ends = end_tokens(folder, tokenizer)
-    engine = Engine(model, eos=ends, max_batch=max_batch, max_len=min(max_len or limit, limit))
+    engine = Engine(model, eos=ends, max_batch=size.max_batch, max_len=min(size.max_len or limit, limit))
     engine.check_self(_probe(tokenizer, model))
     for adapter, path in adapters.items():
         _load(engine, adapter, path)
     service = Service(Scheduler(engine), Texts(tokenizer), name=name, root=str(folder), fingerprint=fingerprint(folder))
-    say(f"Maximum concurrency: {max_batch} rows of {engine.max_len} tokens")
+    say(f"Maximum concurrency: {size.max_batch} rows of {engine.max_len} tokens on {size.device}, {size.dtype}")
     return service
 
 

@@ -49,8 +49,8 @@ def model_class(config: dict[str, Any], folder: Path) -> Any:
     return getattr(importlib.import_module(f"transformers.models.{name}.modeling_{name}"), names[0])
 
 
-def load_model(folder: Path) -> Any:
-    """The model in float32, in evaluation mode, with our attention. Raises UsageError."""
+def load_model(folder: Path, *, device: str = "cpu", dtype: str = "float32") -> Any:
+    """The model on a device, in evaluation mode, with our attention. Raises UsageError."""
     import torch
     from safetensors import SafetensorError
     from transformers import AttentionInterface
@@ -64,7 +64,7 @@ def load_model(folder: Path) -> Any:
     try:
         model, info = kind.from_pretrained(
             folder,
-            dtype=torch.float32,
+            dtype=getattr(torch, dtype),
             attn_implementation="nightlab",
             local_files_only=True,
             output_loading_info=True,
@@ -74,7 +74,11 @@ def load_model(folder: Path) -> Any:
     missing = sorted(info["missing_keys"])
     if missing:
         raise UsageError(f"the model's weights lack {len(missing)} tensors, first {missing[0]!r}", where=folder)
-    return model.eval()
+    try:
+        return model.to(device).eval()
+    except (RuntimeError, AssertionError) as problem:
+        what = f"the model cannot be put on {device}: {problem}"
+        raise UsageError(what, where=folder, hint="--device cpu, or a device that torch can see") from problem
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -29,10 +29,11 @@ def _up(number: int, multiple: int) -> int:
 class Slots:
     """Keys and values of all running rows: one slot per row, position p of a row at index p."""
 
-    def __init__(self, layers: int, heads: int, width: int) -> None:
+    def __init__(self, layers: int, heads: int, width: int, like: torch.Tensor) -> None:
+        """`like` says where they are kept and in which type."""
         self.layers, self.heads, self.width = layers, heads, width
         self.rows = self.length = 0
-        self.store = torch.zeros(2, layers, 0, 0, width)
+        self.store = like.new_zeros(2, layers, 0, 0, width)
 
     def reserve(self, rows: int, length: int) -> None:
         """Make room for this many rows of this many positions."""
@@ -40,7 +41,7 @@ class Slots:
             return
         rows = max(self.rows, min(_up(rows, 8), 2 * rows))
         length = max(self.length, _up(length, 64))
-        store = torch.zeros(2, self.layers, rows * self.heads, length, self.width)
+        store = self.store.new_zeros(2, self.layers, rows * self.heads, length, self.width)
         store[:, :, : self.store.shape[2], : self.length] = self.store
         self.rows, self.length, self.store = rows, length, store
 
@@ -90,18 +91,19 @@ class Step:
 
     def _place(self, ids: list[int], places: list[int], owner: list[int]) -> None:
         pad = _up(self.count, _TOKENS) - self.count
-        self.tokens = torch.tensor(ids + [0] * pad)
-        self.positions = torch.tensor(places + [0] * pad)
-        self.owners = torch.tensor(owner + [-1] * pad)
+        device = self.slots.store.device
+        self.tokens = torch.tensor(ids + [0] * pad, device=device)
+        self.positions = torch.tensor(places + [0] * pad, device=device)
+        self.owners = torch.tensor(owner + [-1] * pad, device=device)
         heads, cap = self.slots.heads, self.slots.length
         first = torch.tensor(owner) * (heads * cap) + torch.tensor(places)
-        self.where = (first[None, :] + torch.arange(heads)[:, None] * cap).reshape(-1)
+        self.where = (first[None, :] + torch.arange(heads)[:, None] * cap).reshape(-1).to(device)
         ends = list(range(self.running))
         at = self.running
         for row in self.rows[self.running :]:
             at += len(row.prompt)
             ends.append(at - 1)
-        self.last = torch.tensor(ends + [0] * (_up(len(ends), _TOKENS) - len(ends)))
+        self.last = torch.tensor(ends + [0] * (_up(len(ends), _TOKENS) - len(ends)), device=device)
 
     def _pad(self, new: Sequence[Row]) -> None:
         """Where each padded prompt position stands in the line of tokens, and back."""
@@ -112,15 +114,17 @@ class Step:
             self.spread[number, :size] = torch.arange(at, at + size)
             back.append(torch.arange(size) + number * self.new_length)
             at += size
-        self.spread = self.spread.view(-1)
-        self.back = torch.cat(back)
+        device = self.slots.store.device
+        self.spread = self.spread.view(-1).to(device)
+        self.back = torch.cat(back).to(device)
 
     def running_mask(self, window: int | None) -> torch.Tensor:
         """Additive (rows * heads, 1, keys) mask of the running rows."""
         key = ("running", window)
         if key not in self._masks:
             here = self.positions[: self.running, None]
-            mask = _mask(here, torch.arange(self.length)[None, :], window)
+            there = torch.arange(self.length, device=here.device)
+            mask = _mask(here, there[None, :], window, self.slots.store.dtype)
             self._masks[key] = mask.repeat_interleave(self.slots.heads, 0)[:, None]
         return self._masks[key]
 
@@ -128,16 +132,17 @@ class Step:
         """Additive (1, groups * queries, keys) mask of the new rows."""
         key = ("prompt", window)
         if key not in self._masks:
-            line = torch.arange(self.new_length)
-            self._masks[key] = _mask(line[:, None], line[None, :], window).repeat(groups, 1)[None]
+            line = torch.arange(self.new_length, device=self.slots.store.device)
+            mask = _mask(line[:, None], line[None, :], window, self.slots.store.dtype)
+            self._masks[key] = mask.repeat(groups, 1)[None]
         return self._masks[key]
 
 
-def _mask(here: torch.Tensor, there: torch.Tensor, window: int | None) -> torch.Tensor:
+def _mask(here: torch.Tensor, there: torch.Tensor, window: int | None, dtype: torch.dtype) -> torch.Tensor:
     seen = there <= here
     if window is not None:
         seen = seen & (there > here - window)
-    return torch.zeros(seen.shape).masked_fill_(~seen, float("-inf"))
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
 
 
 def attend(
@@ -162,7 +167,7 @@ def attend(
         parts.append(_prompts(query[0], layer, step, scaling, sliding_window))
     heads, tokens, width = query.shape[1:]
     if tokens > step.count:
-        parts.append(torch.zeros(tokens - step.count, heads * width))
+        parts.append(query.new_zeros(tokens - step.count, heads * width))
     return torch.cat(parts).view(1, tokens, heads, width), None
 
 

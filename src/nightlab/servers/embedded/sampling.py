@@ -26,15 +26,19 @@ def choose(logits: torch.Tensor, rows: Sequence[Row]) -> list[int]:
 
 
 def _draw(logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
-    heat = torch.tensor([row.sampling.temperature for row in rows], dtype=torch.float64)[:, None]
+    heat = _column([row.sampling.temperature for row in rows], logits)
     chance = torch.softmax(logits.double() / heat, -1)
-    dice = torch.tensor([row.uniform() for row in rows], dtype=torch.float64)[:, None]
+    dice = _column([row.uniform() for row in rows], logits)
     tokens = _invert(chance, dice)
     cut = [i for i, row in enumerate(rows) if row.sampling.top_p < 1.0]
     if cut:
-        limit = torch.tensor([rows[i].sampling.top_p for i in cut], dtype=torch.float64)[:, None]
+        limit = _column([rows[i].sampling.top_p for i in cut], logits)
         tokens[cut] = _nucleus(chance[cut], dice[cut], limit)
     return tokens
+
+
+def _column(numbers: list[float], like: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(numbers, dtype=torch.float64, device=like.device)[:, None]
 
 
 def _invert(chance: torch.Tensor, dice: torch.Tensor) -> torch.Tensor:

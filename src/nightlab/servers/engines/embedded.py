@@ -1,0 +1,48 @@
+"""The embedded engine: `nightlab serve` in nightlab's own environment, for small models on a CPU or one GPU."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from nightlab.servers.engines import Need
+from nightlab.settings import Config
+
+ENVIRONMENT = {
+    "PYTHONUNBUFFERED": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "KMP_BLOCKTIME": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+}
+
+
+class Embedded:
+    """Requests keep apart by construction, so base is the plain model."""
+
+    name = "embedded"
+    plain_base = True
+    packages = ("torch", "transformers", "peft", "safetensors", "tokenizers")
+    milestones = (
+        ("Starting to load model", "loading the weights"),
+        ("Loading weights took", "checking itself"),
+        ("Maximum concurrency", "opening its port"),
+        ("Application startup complete", "started"),
+    )
+
+    def python(self, config: Config, root: Path) -> list[str]:
+        """Our own interpreter."""
+        return [sys.executable]
+
+    def command(self, python: list[str], need: Need) -> list[str]:
+        """`nightlab serve`."""
+        argv = [*python, "-P", "-m", "nightlab", "serve", str(need.model)]
+        argv += ["--port", "{port}", "--served-name", need.served_name]
+        for name, flag in (("device", "--device"), ("max_model_len", "--max-model-len"), ("dtype", "--dtype")):
+            if name in need.options:
+                argv += [flag, str(need.options[name])]
+        return [*argv, *need.extra]
+
+    def environment(self, need: Need) -> dict[str, str]:
+        """Quiet threads, and no network."""
+        return dict(ENVIRONMENT)
