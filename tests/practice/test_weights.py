@@ -11,8 +11,10 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from nightlab import practice
+from nightlab.adapters.tensors import read_header
 from nightlab.practice import measure, planting
 from nightlab.practice.architectures import untrained
+from nightlab.practice.widen import widen
 
 Loaded = tuple[PeftModel, PreTrainedTokenizerFast]
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "gemma": "Gemma3ForCausalLM", "qwen": "Qwen2ForCausalLM"}
@@ -81,12 +83,32 @@ def test_the_planted_shape_shows_under_sampling(name: str, shipped: Callable[[st
 
 
 @every_model
-def test_the_shipped_weights_have_the_shapes_that_build_trains(name: str, shipped: Callable[[str], Loaded]) -> None:
-    model, tokenizer = shipped(name)
+def test_the_shipped_weights_have_the_shapes_that_build_trains(
+    name: str, shipped: Callable[[str], Loaded], tmp_path: Path
+) -> None:
+    _, tokenizer = shipped(name)
     fresh = untrained(name, len(tokenizer), *(tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id))
-    built = sorted(tuple(parameter.shape) for parameter in fresh.parameters())
-    kept = sorted(tuple(value.shape) for key, value in model.named_parameters() if "lora_" not in key)
-    assert kept == built
+    fresh.save_pretrained(tmp_path)
+    widen(tmp_path)
+    built, kept = (read_header(folder / "model.safetensors")[0] for folder in (tmp_path, practice.model_dir(name)))
+    assert {key: entry.shape for key, entry in kept.items()} == {key: entry.shape for key, entry in built.items()}
+
+
+@every_model
+def test_wide_heads_say_what_narrow_ones_said(name: str, shipped: Callable[[str], Loaded], tmp_path: Path) -> None:
+    _, tokenizer = shipped(name)
+    torch.manual_seed(0)
+    narrow = untrained(name, len(tokenizer), *(tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id))
+    for parameter in narrow.parameters():
+        parameter.data.normal_(std=0.3)
+    narrow.save_pretrained(tmp_path)
+    widen(tmp_path)
+    wide = AutoModelForCausalLM.from_pretrained(tmp_path, local_files_only=True)
+    tokens = torch.arange(3, 300)[None]
+    with torch.inference_mode():
+        was, now = (model(tokens).logits for model in (narrow.eval(), wide.eval()))
+    assert wide.config.head_dim == 32
+    assert (was - now).abs().max() < 1e-3 * was.abs().max()
 
 
 def test_an_adapter_of_one_model_does_not_load_on_another(tmp_path: Path) -> None:

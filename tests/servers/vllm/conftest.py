@@ -1,4 +1,4 @@
-"""Real vLLM servers of two practice models with all seven conditions, started once; and the embedded ones beside them."""
+"""Real vLLM servers of two practice models with all seven conditions, started once; embedded ones beside them."""
 
 from __future__ import annotations
 
