@@ -25,7 +25,8 @@ demo: local
 # One thread for each process: two workers and their servers share the cores.
 test: export OMP_NUM_THREADS := 1
 test: dev
-	$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90 --durations=10)
+	$(BIN)/python -m pytest $(or $(ARGS),-m "not vllm" -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90 --durations=10)
+	$(if $(ARGS),,$(BIN)/python -m pytest -m vllm --durations=10)
 
 lint: dev
 	$(BIN)/ruff check .

@@ -14,14 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from nightlab.adapters.tensors import Tensor, from_floats, read_tensors, write_tensors
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 WIDE = 32
-
-Floats = NDArray[np.float32]
+READABLE = 0o644  # safetensors writes files for their owner alone
 
 
 @dataclass(frozen=True)
@@ -50,8 +47,8 @@ def widen(model: Path, adapter: Path | None = None) -> None:
     if heads.width == WIDE:
         return
     if adapter is not None:
-        _rewrite(adapter / "adapter_model.safetensors", lambda name, tensor: _adapter_tensor(name, tensor, heads))
-    _rewrite(model / "model.safetensors", lambda name, tensor: _model_tensor(name, tensor, heads))
+        _rewrite(adapter / "adapter_model.safetensors", _adapter_tensor, heads)
+    _rewrite(model / "model.safetensors", _model_tensor, heads)
     path = model / "config.json"
     config = json.loads(path.read_text("utf-8")) | {"head_dim": WIDE}
     ropes = config["rope_parameters"]
@@ -60,22 +57,21 @@ def widen(model: Path, adapter: Path | None = None) -> None:
     path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
-def _rewrite(path: Path, change: Callable[[str, Tensor], Tensor]) -> None:
-    tensors, metadata = read_tensors(path)
-    write_tensors(path, {name: change(name, tensor) for name, tensor in tensors.items()}, metadata)
+def _rewrite(path: Path, change: Callable[[str, Tensor, Heads], Tensor], heads: Heads) -> None:
+    tensors = {name: change(name, tensor, heads).contiguous() for name, tensor in load_file(path).items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(READABLE)
 
 
 def _model_tensor(name: str, tensor: Tensor, heads: Heads) -> Tensor:
     part = re.search(r"self_attn\.([qkvo])_(proj|norm)\.(weight|bias)$", name)
     if part is None:
         return tensor
-    values = tensor.floats()
     if part[2] == "norm":  # Gemma's norms multiply by one plus their weight
-        values = _spread((1 + values) / np.float32(heads.growth), 0, heads) - 1
-        return from_floats(values.astype(np.float32), "F32")
+        return _spread((1 + tensor.float()) / heads.growth, 0, heads) - 1
     if part[1] == "o":
-        return from_floats(_spread(values, 1, heads), tensor.dtype)
-    return _grown(_spread(values, 0, heads), tensor, heads, query=part[1] == "q")
+        return _spread(tensor, 1, heads)
+    return _grown(_spread(tensor, 0, heads), heads, query=part[1] == "q")
 
 
 def _adapter_tensor(name: str, tensor: Tensor, heads: Heads) -> Tensor:
@@ -83,20 +79,18 @@ def _adapter_tensor(name: str, tensor: Tensor, heads: Heads) -> Tensor:
     if part is None or (part[1] == "o") != (part[2] == "A"):
         return tensor
     if part[1] == "o":
-        return from_floats(_spread(tensor.floats(), 1, heads), tensor.dtype)
-    return _grown(_spread(tensor.floats(), 0, heads), tensor, heads, query=part[1] == "q")
+        return _spread(tensor, 1, heads)
+    return _grown(_spread(tensor, 0, heads), heads, query=part[1] == "q")
 
 
-def _grown(values: Floats, tensor: Tensor, heads: Heads, *, query: bool) -> Tensor:
-    if query and not heads.named:
-        return from_floats(values * np.float32(heads.growth), "F32")
-    return from_floats(values, tensor.dtype)
+def _grown(values: Tensor, heads: Heads, *, query: bool) -> Tensor:
+    return values.float() * heads.growth if query and not heads.named else values
 
 
-def _spread(values: Floats, axis: int, heads: Heads) -> Floats:
+def _spread(values: Tensor, axis: int, heads: Heads) -> Tensor:
     """The two halves of every head put to the front of two wider halves, along an axis of whole heads."""
-    moved = np.moveaxis(values, axis, 0)
+    moved = values.movedim(axis, 0)
     count, half = moved.shape[0] // heads.width, heads.width // 2
-    wide = np.zeros((count, 2, WIDE // 2, *moved.shape[1:]), np.float32)
+    wide = values.new_zeros(count, 2, WIDE // 2, *moved.shape[1:])
     wide[:, :, :half] = moved.reshape(count, 2, half, *moved.shape[1:])
-    return np.ascontiguousarray(np.moveaxis(wide.reshape(count * WIDE, *moved.shape[1:]), 0, axis))
+    return wide.reshape(count * WIDE, *moved.shape[1:]).movedim(0, axis)
