@@ -38,7 +38,7 @@ FLOORS = (
         "tool_context",
     ),
     ("night",),
-    ("morning", "founding"),
+    ("morning", "founding", "audit"),
     ("cli", "__main__", "testing"),
 )
 ONE_ROOM = (

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nightlab.evidence.figures import Figure, counts_text, draw_all, short
+from nightlab.evidence.figure_files import Figure
+from nightlab.evidence.figures import counts_text, draw_all, short
 from nightlab.evidence.stats import Estimate
 from nightlab.evidence.summary import Summary, write_tables
 from nightlab.evidence.table import Table

@@ -38,6 +38,7 @@ COMMANDS = {
     "reproduce": Command("nightlab.cli.reproduce:reproduce", "Rebuild tables and figures from the rows."),
     "train": Command("nightlab.cli.train:train", "Train a LoRA adapter on chats, here; resumable."),
     "diagnose": Command("nightlab.cli.diagnose:diagnose", "Say why a model server failed, from its log."),
+    "audit": Command("nightlab.cli.audit:audit", "Hold reports and data against each other."),
     "servers": Command("nightlab.cli.servers:servers", "List the model servers, or stop them."),
     "serve": Command("nightlab.cli.serve:serve", "Serve a model here, until interrupted."),
     "practice": Command("nightlab.cli.practice:practice", "Look at the practice set, or rebuild it."),

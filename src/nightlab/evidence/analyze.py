@@ -12,7 +12,8 @@ from nightlab.evidence.claims import Claim, make_claims, write_claims
 from nightlab.evidence.context import Context, collect, read_context
 from nightlab.evidence.design import read_design
 from nightlab.evidence.deviations import find_deviations
-from nightlab.evidence.figures import Figure, draw_all
+from nightlab.evidence.figure_files import Figure
+from nightlab.evidence.figures import draw_all
 from nightlab.evidence.predict import Verdict, evaluate_all
 from nightlab.evidence.queries import Queries
 from nightlab.evidence.reproduce import write_reproduce
@@ -90,12 +91,15 @@ def analyze(
     context = collect(design, read_rows(folder), servers, events, cost, resamples)
     context.write(folder)
     write_reproduce(folder)
-    return _analyze(folder, context)
+    return _analyze(folder, context, folder)
 
 
-def analyze_again(folder: Path) -> Analysis:
-    """Analyse an experiment folder with the snapshot that its last analysis kept."""
-    return _analyze(folder, read_context(folder))
+def analyze_again(folder: Path, into: Path | None = None, *, pictures: bool = True) -> Analysis:
+    """Analyse an experiment folder with the snapshot that its last analysis kept.
+
+    `into` is where the files go, if not into the folder itself; without `pictures` figures are csv files alone.
+    """
+    return _analyze(folder, read_context(folder), into or folder, pictures)
 
 
 def analysed_without(
@@ -113,20 +117,20 @@ def analysed(verdicts: Iterable[Verdict], claims: Iterable[Claim]) -> Analysed:
     return Analysed({v.id: v.verdict for v in verdicts}, {c.hypothesis: c.sentence for c in claims})
 
 
-def _analyze(folder: Path, context: Context) -> Analysis:
+def _analyze(folder: Path, context: Context, into: Path, pictures: bool = True) -> Analysis:
     table = Table.from_experiment(folder, servers=context.servers, resamples=context.resamples)
     summary = Summary(table)
     verdicts = evaluate_all(table)
     claims = make_claims(table, verdicts, Queries(table, verdicts))
-    write_claims(folder, claims)
-    tables = tuple(str(path.relative_to(folder)) for path in write_tables(summary, verdicts, folder))
+    write_claims(into, claims)
+    tables = tuple(str(path.relative_to(into)) for path in write_tables(summary, verdicts, into))
     return Analysis(
         table.design.name,
         table,
         summary,
         verdicts,
         claims,
-        draw_all(summary, folder),
+        draw_all(summary, into, pictures=pictures),
         tables,
         tuple(find_deviations(table, folder)),
         tuple(find_caveats(summary, verdicts)),

@@ -7,68 +7,72 @@ colour-blind readers can tell apart.
 
 from __future__ import annotations
 
-import io
 import re
-import textwrap
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nightlab.evidence.figure_files import Figure, Rows, save
 from nightlab.evidence.stats import Estimate, number
-from nightlab.evidence.summary import ALL, ESTIMATE, Summary, estimate_cells, write_csv
-from nightlab.files import sha256_file, write_atomic
+from nightlab.evidence.summary import ALL, ESTIMATE, Summary, estimate_cells
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _RC = {"font.size": 8.0, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 150}
-_PLAIN_PDF = {"Creator": None, "Producer": None, "CreationDate": None}
-_PLAIN_PNG = {"Software": None}
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A drawn figure: its name, the finding in its title, its files relative to the experiment, the hash of its csv."""
-
-    name: str
-    title: str
-    png: str
-    pdf: str
-    csv: str
-    sha256: str
-
-
-def draw_all(summary: Summary, folder: Path) -> tuple[Figure, ...]:
-    """Draw the three figures into figs/; none where nothing was judged."""
+def draw_all(summary: Summary, folder: Path, *, pictures: bool = True) -> tuple[Figure, ...]:
+    """Draw the three figures into figs/ (without `pictures` their csv alone); none where nothing was judged."""
     dimension = summary.main
     if dimension is None or not any(mean.estimate.n for mean in summary.means):
         return ()
+    wanted: tuple[tuple[str, str, Rows, Callable[[], Any]], ...] = (
+        (
+            "fig1_layers",
+            _layers_title(summary, dimension),
+            _rows(summary, [dimension]),
+            lambda: _layers(summary, dimension),
+        ),
+        ("fig2_dimensions", _dimensions_title(summary, dimension), _rows(summary), lambda: _dimensions(summary)),
+        (
+            "fig3_categories",
+            _categories_title(summary, dimension),
+            _category_rows(summary, dimension),
+            lambda: _categories(summary, dimension),
+        ),
+    )
+    if not pictures:
+        return tuple(save(folder, name, title, rows) for name, title, rows, _ in wanted)
     import matplotlib as mpl
 
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_RC)
-        return (
-            _save(folder, "fig1_layers", _layers_title(summary, dimension), *_layers(summary, dimension)),
-            _save(folder, "fig2_dimensions", _dimensions_title(summary, dimension), *_dimensions(summary)),
-            _save(folder, "fig3_categories", _categories_title(summary, dimension), *_categories(summary, dimension)),
-        )
+        return tuple(save(folder, name, title, rows, draw()) for name, title, rows, draw in wanted)
 
 
-Rows = list[tuple[object, ...]]
+def _rows(summary: Summary, dimensions: Sequence[str] | None = None) -> Rows:
+    """The header and every mean of some dimensions (else of all, over the ranges alone), as the csv has them."""
+    design = summary.table.design
+    rows: Rows = [("model", "condition", "dimension", *ESTIMATE)]
+    for model in design.models:
+        others = [name for name in design.conditions if name not in design.ranges] if dimensions else []
+        for condition in (*others, *design.ranges):
+            for name in dimensions or summary.table.dimensions:
+                rows.append((model, condition, name, *estimate_cells(summary.at(model, condition, name))))
+    return rows
 
 
-def _save(folder: Path, name: str, title: str, canvas: Any, header: Sequence[str], rows: Rows) -> Figure:
-    width = canvas.get_size_inches()[0]
-    canvas.suptitle("\n".join(textwrap.wrap(title, int(width * 16))), x=0.02, y=0.985, ha="left", va="top", fontsize=9)
-    files = {}
-    for kind, metadata in (("png", _PLAIN_PNG), ("pdf", _PLAIN_PDF)):
-        data = io.BytesIO()
-        canvas.savefig(data, format=kind, metadata=metadata)
-        files[kind] = f"figs/{name}.{kind}"
-        write_atomic(folder / files[kind], data.getvalue())
-    path = write_csv(folder / "figs" / f"{name}.csv", header, rows)
-    return Figure(name, title, files["png"], files["pdf"], f"figs/{name}.csv", sha256_file(path))
+def _category_rows(summary: Summary, dimension: str) -> Rows:
+    design = summary.table.design
+    rows: Rows = [("category", "model", "condition", "dimension", *ESTIMATE)]
+    for model in design.models:
+        for category in design.levels["category"]:
+            for condition in design.ranges:
+                estimate = summary.at(model, condition, dimension, category)
+                rows.append((category, model, condition, dimension, *estimate_cells(estimate)))
+    return rows
 
 
 def _panels(summary: Summary, height: float, **options: Any) -> tuple[Any, list[Any]]:
@@ -90,7 +94,13 @@ def _panels(summary: Summary, height: float, **options: Any) -> tuple[Any, list[
 
 
 def _range_ticks(axis: Any, names: Sequence[str]) -> None:
-    axis.set_xticks(range(len(names)), [short(name) for name in names], rotation=35, ha="right")
+    axis.set_xticks(range(len(names)), ticks(names), rotation=35, ha="right")
+
+
+def ticks(names: Sequence[str]) -> list[str]:
+    """What stands at the ticks: short names, and whole ones where two of them would read the same."""
+    seen = Counter(short(name) for name in names)
+    return [short(name) if seen[short(name)] == 1 else name for name in names]
 
 
 def short(name: str) -> str:
@@ -127,15 +137,14 @@ def _legend(canvas: Any, axis: Any) -> None:
 
 def _x_label(summary: Summary, estimates: Sequence[Estimate]) -> str:
     layered = all(name.startswith("layers_") for name in summary.table.design.ranges)
-    what = "amplified layers (range in the condition's name)" if layered else "condition"
+    what = "amplified layers (% of the depth)" if layered else "condition"
     return f"{what}; {counts_text(estimates)}"
 
 
-def _layers(summary: Summary, dimension: str) -> tuple[Any, Sequence[str], Rows]:
+def _layers(summary: Summary, dimension: str) -> Any:
     """Main finding: mean by range, one panel per model, with the other conditions as level lines."""
     design = summary.table.design
     canvas, axes = _panels(summary, 3.3, sharey=True)
-    rows: Rows = []
     shown: list[Estimate] = []
     for axis, model in zip(axes, design.models, strict=True):
         drawn = [summary.at(model, condition, dimension) for condition in design.ranges]
@@ -148,12 +157,10 @@ def _layers(summary: Summary, dimension: str) -> tuple[Any, Sequence[str], Rows]
                 axis.axhline(estimate.value, color="0.45", linewidth=1, linestyle=style, label=condition)
         _range_ticks(axis, design.ranges)
         shown += drawn
-        for condition in (*others, *design.ranges):
-            rows.append((model, condition, dimension, *estimate_cells(summary.at(model, condition, dimension))))
     axes[0].set_ylabel(f"mean {dimension} (rubric points)")
     canvas.supxlabel(_x_label(summary, shown), y=0.02, fontsize=8)
     _legend(canvas, axes[0])
-    return canvas, ("model", "condition", "dimension", *ESTIMATE), rows
+    return canvas
 
 
 def _layers_title(summary: Summary, dimension: str) -> str:
@@ -169,7 +176,7 @@ def _layers_title(summary: Summary, dimension: str) -> str:
     return f"{dimension.capitalize()} by amplified layers: {', '.join(said)}"
 
 
-def _dimensions(summary: Summary) -> tuple[Any, Sequence[str], Rows]:
+def _dimensions(summary: Summary) -> Any:
     """Heat-map of means, dimensions by ranges, one panel per model, one colour scale for all."""
     import numpy as np
 
@@ -192,13 +199,7 @@ def _dimensions(summary: Summary) -> tuple[Any, Sequence[str], Rows]:
     canvas.colorbar(image, ax=axes, label="mean (rubric points)", fraction=0.04, pad=0.02)
     flat = [estimate for lines in estimates.values() for line in lines for estimate in line]
     canvas.supxlabel(_x_label(summary, flat), y=0.02, fontsize=8)
-    rows: Rows = [
-        (model, condition, name, *estimate_cells(summary.at(model, condition, name)))
-        for model in design.models
-        for condition in design.ranges
-        for name in names
-    ]
-    return canvas, ("model", "condition", "dimension", *ESTIMATE), rows
+    return canvas
 
 
 def _annotate(axis: Any, values: Any, middle: float) -> None:
@@ -235,12 +236,11 @@ def _top(summary: Summary, model: str, dimension: str, category: str = ALL) -> s
     return max(known, key=key) if known else None
 
 
-def _categories(summary: Summary, dimension: str) -> tuple[Any, Sequence[str], Rows]:
+def _categories(summary: Summary, dimension: str) -> Any:
     """Mean by range and prompt category, one panel per model."""
     design = summary.table.design
     categories = design.levels["category"]
     canvas, axes = _panels(summary, 3.3, sharey=True)
-    rows: Rows = []
     shown: list[Estimate] = []
     for axis, model in zip(axes, design.models, strict=True):
         for index, category in enumerate(categories):
@@ -248,13 +248,11 @@ def _categories(summary: Summary, dimension: str) -> tuple[Any, Sequence[str], R
             style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
             _points(axis, drawn, shift=0.14 * (index - (len(categories) - 1) / 2), label=category, **style)
             shown += drawn
-            for condition, estimate in zip(design.ranges, drawn, strict=True):
-                rows.append((category, model, condition, dimension, *estimate_cells(estimate)))
         _range_ticks(axis, design.ranges)
     axes[0].set_ylabel(f"mean {dimension} (rubric points)")
     _legend(canvas, axes[0])
     canvas.supxlabel(_x_label(summary, shown), y=0.02, fontsize=8)
-    return canvas, ("category", "model", "condition", "dimension", *ESTIMATE), rows
+    return canvas
 
 
 def _categories_title(summary: Summary, dimension: str) -> str:

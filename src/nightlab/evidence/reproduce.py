@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nightlab import __version__
+from nightlab.evidence.record import made
 from nightlab.files import sha256_file, write_atomic
 
 SCRIPT = "reproduce.py"
@@ -53,8 +54,15 @@ def rebuild(folder: Path) -> list[Path]:
     return [path for path, sha in after.items() if before.get(path) != sha]
 
 
+def rebuild_into(folder: Path, into: Path, *, pictures: bool) -> list[str]:
+    """Make everything again beside a folder, which stays as it is; the names of the files that were made."""
+    from nightlab.evidence.analyze import analyze_again
+    from nightlab.evidence.report import compile_report
+
+    compile_report(folder, analyze_again(folder, into, pictures=pictures), into)
+    return [str(path.relative_to(into)) for path in made(into)]
+
+
 def hashes(folder: Path) -> dict[Path, str]:
     """The hash of every generated file that is there."""
-    found = [*sorted((folder / "tables").glob("*.csv")), *sorted((folder / "figs").glob("*.*"))]
-    found += [folder / name for name in ("claims.yaml", "report.md") if (folder / name).exists()]
-    return {path: sha256_file(path) for path in found}
+    return {path: sha256_file(path) for path in made(folder)}

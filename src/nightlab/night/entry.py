@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,8 +19,24 @@ LONGEST_WORDS = 300  # characters of what a person said
 Row = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Entry:
+    """What the record of a night gives for its entry: title, sections, date, and the experiments it touched."""
+
+    title: str
+    sections: dict[str, str]
+    date: str | None
+    experiments: list[str]
+
+
 def write_entry(lab: Lab, night: str) -> None:
     """Write the night's entry, or rewrite its own text; the agent's words (its `diary` event) stand first."""
+    entry = entry_of(lab, night)
+    Diary(lab.diary).add_entry(night, entry.title, entry.sections, date=entry.date)
+
+
+def entry_of(lab: Lab, night: str) -> Entry:
+    """The entry of a night as its events and today's claims give it."""
     events = list(EventLog(lab.night(night)).read())
     names = touched(events)
     said: Row = next((row for row in reversed(events) if row["kind"] == "diary" and "title" in row), {})
@@ -30,8 +47,7 @@ def write_entry(lab: Lab, night: str) -> None:
         "Problems and fixes": _bullets(_problems(events)),
         "Next session": "\n\n".join(filter(None, (said.get("next_session"), _bullets(_queue(lab))))),
     }
-    title = said.get("title") or default_title(names)
-    Diary(lab.diary).add_entry(night, title, sections, date=local_date(events))
+    return Entry(said.get("title") or default_title(names), sections, local_date(events), names)
 
 
 def _findings(lab: Lab, experiment: str) -> list[tuple[str, str]]:
