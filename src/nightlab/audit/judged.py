@@ -24,22 +24,38 @@ Row = dict[str, Any]
 
 def blind(folder: Path, root: Path, design: Design) -> Iterator[Finding]:
     """Findings about judgments whose packet is not the blind one of their answer."""
-    samples = {str(row.get("key")): row for row in JsonLines(folder / "samples.jsonl").read()}
     path = folder / "judgments.jsonl"
-    rows = list(enumerate(JsonLines(path).read(), 1))
-    shas: dict[int, dict[str, str]] = {}
-    for number, row in rows:
+    layers = _layers(folder)
+    shas: dict[int, dict[str, set[str]]] = {}
+    for number, row in enumerate(JsonLines(path).read(), 1):
         repeat = int(row.get("repeat", 0))
         if repeat not in shas:
-            sealed = packets(samples.values(), design.seed, repeat)
-            shas[repeat] = {one.key: one.packet.sha for one in sealed}
+            shas[repeat] = _packets(layers, design.seed, repeat)
         expected = shas[repeat].get(str(row.get("key")))
-        if expected is not None and row.get("packet") != expected:
-            what = (
-                "the judge of this answer saw another packet than its blind one, or the answer was changed afterwards"
-            )
-            evidence = f"packet {row.get('packet')}, from the answer {expected}"
+        if expected is not None and row.get("packet") not in expected:
+            what = "the judge of this answer saw another packet than its blind one, or the answer was changed afterwards"
+            evidence = f"packet {row.get('packet')}, from the answer {' or '.join(sorted(expected))}"
             yield finding("blind", "error", path, what, line=number, evidence=evidence, root=root)
+
+
+def _layers(folder: Path) -> list[dict[str, Row]]:
+    """Answers by key; a cell that was asked again, after its answer was marked as invalid, has one in each layer."""
+    layers: list[dict[str, Row]] = [{}]
+    for row in JsonLines(folder / "samples.jsonl").read():
+        key = str(row.get("key"))
+        layer = next((layer for layer in layers if key not in layer), None)
+        if layer is None:
+            layers.append(layer := {})
+        layer[key] = row
+    return layers
+
+
+def _packets(layers: list[dict[str, Row]], seed: int, repeat: int) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for layer in layers:
+        for one in packets(layer.values(), seed, repeat):
+            found.setdefault(one.key, set()).add(one.packet.sha)
+    return found
 
 
 def marked_again(folder: Path, root: Path, design: Design) -> Iterator[Finding]:
@@ -49,14 +65,14 @@ def marked_again(folder: Path, root: Path, design: Design) -> Iterator[Finding]:
         rubric = Rubric.load(folder / judge.rubric) if judge.by == "markers" else None
     except NightlabError:
         return  # a changed rubric is found by its hash
-    samples = {str(row.get("key")): row for row in JsonLines(folder / "samples.jsonl").read()}
+    layers = _layers(folder)
     path = folder / "judgments.jsonl"
     for number, row in enumerate(JsonLines(path).read(), 1):
-        answer = samples.get(str(row.get("key")))
-        if rubric is None or answer is None or row.get("judge") != "markers" or row.get("rubric") != rubric.sha:
+        answers = [layer[str(row.get("key"))] for layer in layers if str(row.get("key")) in layer]
+        if rubric is None or not answers or row.get("judge") != "markers" or row.get("rubric") != rubric.sha:
             continue
-        given = dict(verdict(str(answer.get("text", "")), rubric).scores)
-        if row.get("scores") != given:
-            evidence = f"it says {row.get('scores')}, the markers give {given}"
+        given = [dict(verdict(str(answer.get("text", "")), rubric).scores) for answer in answers]
+        if row.get("scores") not in given:
+            evidence = f"it says {row.get('scores')}, the markers give {given[-1]}"
             what = "these scores are not what the rubric's markers give"
             yield finding("marks", "error", path, what, line=number, evidence=evidence, root=root)

@@ -33,7 +33,7 @@ def words(data: Data) -> Iterator[Finding]:
 def _sentence(line: prose.Line, table: Table, path: Path, root: Path) -> Iterator[Finding]:
     ranges = [row for row in table if _RANGE.search(row.cells[0])]
     column = _first_numbers(ranges)
-    if len(column) < 3:
+    if len(column) < 2:
         return
     if found := _MONOTONIC.search(line.text):
         falls = found[1].casefold() in ("decreas", "fall", "drop")

@@ -20,7 +20,7 @@ from nightlab.errors import StorageError
 from nightlab.files import sha256_file, write_atomic
 
 FILE = "record.json"
-ROWS = ("samples.jsonl", "failures.jsonl", "judgments.jsonl")
+ROWS = ("samples.jsonl", "failures.jsonl", "judgments.jsonl", "marks.jsonl", "withdrawn.jsonl")
 GIVEN = ("config.yaml", "rubric.md", "plan.lock.json", "evidence.json", "report.md.j2")
 MADE = ("claims.yaml", "report.md", "reproduce.py")
 DRAWN_BY = ("matplotlib", "numpy")

@@ -1,0 +1,139 @@
+"""The mutation test of the truth machinery: how many lies about a finished experiment `nightlab audit` finds.
+
+A practice night is run (or a finished demo lab taken, --lab). Then copies of it are spoiled, one lie each, seeded, all
+classes in turn; and other copies are changed harmlessly. Every lie has to be found and no harmless change may raise an
+alarm. Last, random one-decimal numbers are typed into the report's prose: none may be accepted. Prints the table last;
+exit 1 where less than 99 % of a class is found, an alarm is raised, or a typed number passes.
+
+    python bench/truth.py [--lies N] [--clean N] [--typed N] [--lab DIR] [--seed N] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import itertools
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from nightlab.audit.run import audit
+from nightlab.evidence.lint import find_typed
+from nightlab.testing.copies import copied
+from nightlab.testing.corruptions import CORRUPTIONS
+from nightlab.testing.harmless import HARMLESS
+
+EXPERIMENT = "exp_001_phase1_replication"
+CAUGHT = 0.99
+FRAMES = (
+    "{}",
+    "The mean is {} here.",
+    "({})",
+    "**{}**",
+    "`{}`",
+    "~{}",
+    "It was {}, as said.",
+    "x={}",
+    "about {} points",
+)
+
+
+def practice(folder: Path) -> Path:
+    """A lab with a finished practice night."""
+    from nightlab import founding
+    from nightlab.morning.brief import write_brief
+    from nightlab.night import Options, run_night
+
+    made = founding.demo(folder / "lab")
+    with founding.held(made.port), contextlib.redirect_stdout(io.StringIO()):
+        run_night(made.lab, Options(brief=write_brief))
+    return made.lab.root
+
+
+def lies(lab: Path, place: Path, count: int, seed: int) -> dict[str, Any]:
+    """Spoil copies, class by class in turn; told and found by class, and what was missed."""
+    told, found, missed = Counter[str](), Counter[str](), []
+    for number, name in enumerate(itertools.islice(itertools.cycle(CORRUPTIONS), count)):
+        copy = copied(lab, place, EXPERIMENT)
+        what = CORRUPTIONS[name](copy, Random(f"{seed}:{number}"))
+        told[name] += 1
+        if audit(copy.root).sound:
+            missed.append(f"{name}: {what}")
+        else:
+            found[name] += 1
+    return {"told": dict(told), "found": {name: found[name] for name in told}, "missed": missed}
+
+
+def alarms(lab: Path, place: Path, count: int, seed: int) -> list[str]:
+    """Change copies harmlessly; the alarms that were raised."""
+    raised = []
+    for number, name in enumerate(itertools.islice(itertools.cycle(HARMLESS), count)):
+        copy = copied(lab, place, EXPERIMENT)
+        HARMLESS[name](copy, Random(f"{seed}:{number}"))
+        raised += [f"{name}: {found}" for found in audit(copy.root).findings if found.level != "note"]
+    return raised
+
+
+def accepted(lab: Path, count: int, seed: int) -> list[str]:
+    """Type random one-decimal numbers into the prose of the report's template; those that the linter lets pass."""
+    random = Random(seed)
+    text = (lab / "experiments" / EXPERIMENT / "report.md.j2").read_text("utf-8")
+    lines = text.split("\n")
+    places = [number for number, line in enumerate(lines) if line.startswith("#")]
+    passed = []
+    for _ in range(count):
+        typed, frame, place = f"{random.uniform(0, 10):.1f}", random.choice(FRAMES), random.choice(places)
+        changed = [*lines[: place + 1], "", frame.format(typed), *lines[place + 1 :]]
+        if place + 3 not in {one.line for one in find_typed("\n".join(changed))}:
+            passed.append(frame.format(typed))
+    return passed
+
+
+def main() -> int:
+    """Run all three and print what they say."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    for name, default in (("lies", 200), ("clean", 50), ("typed", 1000), ("seed", 20261125)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--lab", type=Path)
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        lab = asked.lab or practice(Path(folder))
+        started = time.perf_counter()
+        result = lies(lab, Path(folder) / "copy", asked.lies, asked.seed)
+        result["alarms"] = alarms(lab, Path(folder) / "copy", asked.clean, asked.seed)
+        result["accepted"] = accepted(lab, asked.typed, asked.seed)
+        result["seconds"] = round(time.perf_counter() - started, 1)
+    result["typed"], result["clean"] = asked.typed, asked.clean
+    short = [name for name, told in result["told"].items() if result["found"][name] < CAUGHT * told]
+    if not asked.json:
+        show(result)
+    print(json.dumps(result, indent=2) if asked.json else verdict(result, short))
+    return 1 if short or result["alarms"] or result["accepted"] else 0
+
+
+def show(result: dict[str, Any]) -> None:
+    """The table."""
+    for line in [*(f"missed: {what}" for what in result["missed"]), *(f"alarm: {what}" for what in result["alarms"])]:
+        print(line)
+    print(f"{'lie':34}{'told':>6}{'found':>7}")
+    for name, told in result["told"].items():
+        print(f"{name:34}{told:>6}{result['found'][name]:>7}")
+
+
+def verdict(result: dict[str, Any], short: list[str]) -> str:
+    """The last line."""
+    told, found = sum(result["told"].values()), sum(result["found"].values())
+    said = f"{found} of {told} lies found, {len(result['alarms'])} alarms at {result['clean']} harmless changes, "
+    said += f"{len(result['accepted'])} of {result['typed']} typed numbers accepted, {result['seconds']} s"
+    return said + (f"; below {CAUGHT:.0%}: {', '.join(short)}" if short else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
