@@ -2,8 +2,9 @@
 
 A practice night is run (or a finished demo lab taken, --lab). Then copies of it are spoiled, one lie each, seeded, all
 classes in turn; and other copies are changed harmlessly. Every lie has to be found and no harmless change may raise an
-alarm. Lies are looked for with --quick, without drawing figures again: less than a user's audit sees. Last, random one-decimal numbers are typed into the report's prose: none may be accepted. Prints the table last;
-exit 1 where less than 99 % of a class is found, an alarm is raised, or a typed number passes.
+alarm. Lies are looked for with --quick, without drawing figures again: less than a user's audit sees. Last, random
+one-decimal numbers are typed into the report's prose: none may be accepted. Prints the table last; exit 1 where
+less than 99 % of a class is found, an alarm is raised, or a typed number passes.
 
     python bench/truth.py [--lies N] [--clean N] [--typed N] [--lab DIR] [--seed N] [--json]
 """

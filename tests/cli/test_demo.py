@@ -5,11 +5,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from nightlab.audit.run import audit
 from nightlab.lab import Lab
+from nightlab.testing.copies import copied
+from nightlab.testing.corruptions import CORRUPTIONS
+from nightlab.testing.harmless import HARMLESS
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -90,3 +95,28 @@ def test_run_again_has_nothing_left_to_do(demo: dict[str, Any], home: Path) -> N
     assert done.returncode in (0, 3), done.stderr
     rows = (root / "experiments" / demo["experiment"] / "samples.jsonl").read_text("utf-8").splitlines()
     assert len(rows) == 189
+
+
+def test_an_audit_is_silent_at_it(demo: dict[str, Any], home: Path) -> None:
+    done = nightlab(Path(demo["lab"]), home, "audit", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["findings"]) == (0, []), told
+    assert told["kind"] == "lab"
+    assert told["seen"]["samples.jsonl"] == 189
+    assert told["cannot_see"]
+
+
+def test_lies_about_it_are_found_and_harmless_changes_are_not_lies(demo: dict[str, Any], tmp_path: Path) -> None:
+    """A sample of bench/truth.py: each class of lie once, without drawing."""
+    lab, missed = Path(demo["lab"]), []
+    for name, lie in CORRUPTIONS.items():
+        copy = copied(lab, tmp_path / "copy", demo["experiment"])
+        what = lie(copy, Random(f"suite:{name}"))
+        report = audit(copy.root, pictures=False)
+        missed += [f"{name}: {what}"] if report.sound else []
+        assert all(found.file and found.what for found in report.findings)
+    assert missed == []
+    for name, change in list(HARMLESS.items())[1:6]:
+        copy = copied(lab, tmp_path / "copy", demo["experiment"])
+        change(copy, Random(f"suite:{name}"))
+        assert audit(copy.root, pictures=False).findings == (), name

@@ -33,7 +33,7 @@ def blind(folder: Path, root: Path, design: Design) -> Iterator[Finding]:
             shas[repeat] = _packets(layers, design.seed, repeat)
         expected = shas[repeat].get(str(row.get("key")))
         if expected is not None and row.get("packet") not in expected:
-            what = "the judge of this answer saw another packet than its blind one, or the answer was changed afterwards"
+            what = "the judge saw another packet than this answer's blind one, or the answer was changed since"
             evidence = f"packet {row.get('packet')}, from the answer {' or '.join(sorted(expected))}"
             yield finding("blind", "error", path, what, line=number, evidence=evidence, root=root)
 
