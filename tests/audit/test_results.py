@@ -148,9 +148,12 @@ def test_arbitrary_numbers_do_not_pass_where_the_sentence_names_its_rows(results
 
 
 def test_dates_are_held_against_git_and_so_are_figures(results: Results) -> None:
+    whole = (results.root / "diary.md").read_text("utf-8")
     git(results.root, "init", "-q")
-    git(results.root, "add", "diary.md")
-    git(results.root, "commit", "-qm", "entry", date="2026-03-03T12:00:00Z")
+    for text, day in ((whole[: whole.index("## 2026-03-03")], "02"), (whole, "03")):
+        (results.root / "diary.md").write_text(text, "utf-8")
+        git(results.root, "add", "diary.md")
+        git(results.root, "commit", "-qm", "entry", date=f"2026-03-{day}T12:00:00Z")
     assert errors(audit(results.root)) == []
     results.change("diary.md", "2026-03-02", "2026-02-20")
     git(results.root, "commit", "-qam", "later", date="2026-03-04T12:00:00Z")

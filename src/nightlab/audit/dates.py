@@ -23,7 +23,7 @@ def dates(data: Data) -> Iterator[Finding]:
     for path, text in data.texts.items():
         entries = list(_entries(text))
         yield from _order(entries, path, data.root)
-        written = history.written(path) if entries else {}
+        written = _one_by_one(history.written(path), entries) if entries else {}
         for number, day in entries:
             if day > datetime.now(UTC).date() + timedelta(days=1):
                 yield finding("dates", "error", path, f"{day} has not come yet", line=number, root=data.root)
@@ -39,6 +39,15 @@ def _entries(text: list[str]) -> Iterator[tuple[int, date]]:
                 yield number, date(int(found[1]), int(found[2]), int(found[3]))
             except ValueError:
                 continue  # 2026-99-99 is no date, and somebody's business
+
+
+def _one_by_one(written: dict[int, str], entries: list[tuple[int, date]]) -> dict[int, str]:
+    """When entries were written, without those that came into git together, as a diary that was brought in does."""
+    days: dict[str, set[date]] = {}
+    for number, day in entries:
+        if number in written:
+            days.setdefault(written[number], set()).add(day)
+    return {number: at for number, at in written.items() if len(days.get(at, ())) == 1}
 
 
 def _order(entries: list[tuple[int, date]], path: Path, root: Path) -> Iterator[Finding]:
