@@ -34,6 +34,7 @@ KINDS: dict[str, str] = {
     "woke": "the wait ended, and why",
     "server_starting": "a model server is being started",
     "server_healing": "a step of a failure's ladder is taken: what failed, and what the next start changes",
+    "server_queued": "the job of a model server waits for its turn, and why",
     "server_ready": "a model server is proven and answers",
     "server_failed": "a model server did not start, or died; class and cause",
     "server_stopped": "a model server was stopped",

@@ -39,7 +39,16 @@ KEYS: dict[str, Key] = {
     "fallback_model": Key(NOTHING, "a second model, asked when the agent's own refuses a reworded turn"),
     "prices": Key(NOTHING, "a price table (YAML) in place of the shipped one; else prices.yaml at the lab's root"),
     "human": Key("you", "the name that questions in the diary are addressed to"),
-    "place": Key("local", "where model servers run", ("local",)),
+    "place": Key("local", "where model servers and jobs run: local, slurm, or FILE.py:NAME of your own"),
+    "slurm_partition": Key(NOTHING, "the partition of Slurm jobs; else the cluster's default"),
+    "slurm_account": Key(NOTHING, "the account that Slurm jobs are charged to"),
+    "slurm_qos": Key(NOTHING, "the quality of service of Slurm jobs"),
+    "slurm_gres": Key(NOTHING, "what a Slurm job gets, such as gpu:1 or gpu:a100:2"),
+    "slurm_time": Key(NOTHING, "the time limit of a Slurm job, as sbatch takes it; else the partition's default"),
+    "slurm_flags": Key(NOTHING, "further flags of sbatch, such as --mem=64G --constraint=a100"),
+    "slurm_python": Key(NOTHING, "the Python that starts a job on its node; else the lab's own"),
+    "slurm_reach": Key("direct,ssh,srun", "the ways to a server on a compute node, in their order"),
+    "ssh_config": Key(NOTHING, "the ssh_config for tunnels; else your own"),
     "engine": Key("embedded", "which model server is started, where a plan names none", ("embedded", "vllm")),
     "vllm_python": Key(NOTHING, "the interpreter of vLLM's environment: a path or a command; else .venv-vllm"),
     "concurrency": Key(64, "requests in flight for each model server", least=1),
@@ -91,6 +100,15 @@ class Config:
     prices: str
     human: str
     place: str
+    slurm_partition: str
+    slurm_account: str
+    slurm_qos: str
+    slurm_gres: str
+    slurm_time: str
+    slurm_flags: str
+    slurm_python: str
+    slurm_reach: str
+    ssh_config: str
     engine: str
     vllm_python: str
     concurrency: int

@@ -13,23 +13,15 @@ from nightlab import processes
 from nightlab.compute.local import Local
 from nightlab.compute.place import JobSpec
 from nightlab.compute.slurm import Slurm
+from nightlab.compute.slurm_queue import SlurmQueue
 from nightlab.errors import NightlabError
 from tests import slurm
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> slurm.Cluster:
-    """A real Slurm, which the commands of this test speak to."""
-    one = slurm.cluster()
-    monkeypatch.setenv("SLURM_CONF", str(one.conf))
-    monkeypatch.setenv("PATH", slurm.PATH)
-    return one
-
-
-@pytest.fixture
 def queue(cluster: slurm.Cluster, tmp_path: Path) -> Iterator[Slurm]:
     """Slurm as a place; its jobs are ended at the end."""
-    place = Slurm(tmp_path / "jobs", patience=4)
+    place = Slurm(tmp_path / "jobs", queue=SlurmQueue(patience=4))
     yield place
     stop_all(place)
 

@@ -283,10 +283,16 @@ def test_names_of_folders_are_safe_and_tell_keys_apart() -> None:
     assert len(folder_name("x" * 500)) < 80
 
 
-async def test_a_place_gives_ports_and_addresses(place: Local, tmp_path: Path) -> None:
+async def test_a_place_gives_ports_and_ways(place: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port = place.free_port()
     job = place.start(spec("address", "true", tmp_path))
-    assert await place.address(job, port) == ("127.0.0.1", port)
+
+    async def anybody(url: str) -> bool:
+        return True
+
+    assert (await place.reach(job, port, anybody)).url == f"http://127.0.0.1:{port}"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert place.gpus({}) == 2
 
 
 def test_the_place_of_a_lab_is_its_setting(tmp_path: Path) -> None:

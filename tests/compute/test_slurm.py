@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from nightlab.compute import open_place
 from nightlab.compute.place import JobState
 from nightlab.compute.slurm import Slurm, SlurmJob
+from nightlab.compute.slurm_site import inspect
 from nightlab.errors import NightlabError, PlaceUnreachable, UsageError
+from nightlab.lab import Lab
 from tests.compute.conftest import alive, spec, until
 from tests.slurm import Cluster
 
@@ -153,6 +156,26 @@ def test_a_node_that_is_cut_off_and_a_time_limit(cluster: Cluster, queue: Slurm,
     assert (tmp_path / "runs").read_text() == "run\nrun\n"
     train.stop(grace=0.5)
     assert (train.state(), train.reason()) == ("stopped", "stopped")
+
+
+def test_a_lab_on_slurm_is_checked_before_its_night(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = '[tool.nightlab]\nplace = "slurm"\nslurm-partition = "{}"\nslurm-flags = "--mem=10M -c 2"\n'
+    (tmp_path / "pyproject.toml").write_text(table.format("main"))
+    lab = Lab.open(tmp_path)
+    place = open_place(lab)
+    assert isinstance(place, Slurm)
+    assert place.words({"gres": "gpu:1"}) == ["--partition=main", "--gres=gpu:1", "--mem=10M", "-c", "2"]
+    found = list(inspect(lab))
+    assert all(right for right, _, _ in found), found
+    assert "partitions main, urgent" in found[0][1]
+    (tmp_path / "pyproject.toml").write_text(table.format("moon"))
+    [refused] = [finding for finding in inspect(Lab.open(tmp_path)) if not finding[0]]
+    assert "invalid partition" in refused[1]
+    monkeypatch.setenv("PATH", "/nowhere")
+    [[right, what, todo]] = inspect(lab)
+    assert (right, "sbatch" in what, "slurm-client" in todo) == (False, True, True)
 
 
 def test_slurm_that_is_not_installed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

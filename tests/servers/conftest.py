@@ -14,9 +14,12 @@ from safetensors.numpy import save_file
 from nightlab.adapters.compile import Compiled, compile_adapter
 from nightlab.adapters.weights import LayerWeights
 from nightlab.compute.local import Local
+from nightlab.compute.slurm import Slurm
+from nightlab.compute.slurm_site import of_lab
 from nightlab.events import EventLog
 from nightlab.lab import Lab
 from nightlab.servers.server import Wanted
+from tests.slurm import Cluster
 
 LAYERS = 4
 
@@ -34,6 +37,14 @@ def place(lab: Lab) -> Iterator[Local]:
     local = Local(lab.jobs)
     yield local
     for job in local.jobs():
+        job.stop(grace=0.5)
+
+
+@pytest.fixture
+def queue(lab: Lab, cluster: Cluster) -> Iterator[Slurm]:
+    slurm = of_lab(lab)
+    yield slurm
+    for job in slurm.jobs():
         job.stop(grace=0.5)
 
 

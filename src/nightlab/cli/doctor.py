@@ -21,6 +21,7 @@ EXTRAS = {
     "gpu": ("vllm",),
     "postgres": ("psycopg",),
     "notify": ("apprise",),
+    "cluster": ("asyncssh",),
 }
 LEAST_FREE_GB = 2.0
 SHARED = ("nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "9p")
@@ -54,6 +55,7 @@ def _checks(lab: Lab) -> Iterator[Check]:
     yield from _git(lab)
     yield from _brain(lab)
     yield from _packages(lab)
+    yield from _place(lab)
     yield _disk(lab.root)
     yield _file_system(lab.root)
     yield _containment(lab)
@@ -102,6 +104,23 @@ def _packages(lab: Lab) -> Iterator[Check]:
             yield Check("fix", text, f'pip install "nightlab[{extra}]"')
         else:
             yield Check("ok", f"packages of nightlab[{extra}] are not installed; this lab does not need them")
+
+
+def _place(lab: Lab) -> Iterator[Check]:
+    """Whether jobs can be started where the lab wants them."""
+    from nightlab.compute import open_place
+    from nightlab.errors import NightlabError
+
+    if lab.config.place == "slurm":
+        from nightlab.compute.slurm_site import inspect
+
+        for right, what, command in inspect(lab):
+            yield Check("ok" if right else "fix", what, command)
+        return
+    try:
+        yield Check("ok", f"place: {open_place(lab).name}")
+    except NightlabError as error:
+        yield Check("fix", error.what, error.hint or "")
 
 
 def _disk(root: Path) -> Check:

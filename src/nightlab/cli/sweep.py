@@ -107,7 +107,8 @@ async def _run(
         proven = await asyncio.gather(*(server.ensure_ready(events) for server in servers), return_exceptions=True)
         failed = [result for result in proven if isinstance(result, BaseException)]
         ready = [result for result in proven if not isinstance(result, BaseException)]
-        ends = {m.model: Endpoint(url=m.url or "", server=m.id, conditions=m.conditions) for m in ready}
+        ways = {server.manifest.id: server.route for server in servers}
+        ends = {m.model: Endpoint(await ways[m.id](), server=m.id, conditions=m.conditions) for m in ready}
         config = lab.config
         result = await run_sweep(
             plan, wanted, ends, events=events, concurrency=config.concurrency, timeout=config.request_timeout

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from nightlab.compute.folders import (
     starting,
 )
 from nightlab.compute.place import Job, JobSpec, JobState
+from nightlab.compute.route import Proof, Route, at
 from nightlab.errors import NightlabError
 from nightlab.files import write_atomic
 from nightlab.job_folder import EXIT, LOCK, SPEC, START, STOP, lock
@@ -126,9 +127,14 @@ class Local:
             probe.bind(("127.0.0.1", 0))
             return int(probe.getsockname()[1])
 
-    async def address(self, job: Job, port: int) -> tuple[str, int]:
-        """Host and port by which this process reaches a port of a job."""
-        return "127.0.0.1", port
+    async def reach(self, job: Job, port: int, proves: Proof) -> Route:
+        """The direct way; who stands at its end is the caller's question."""
+        return at("127.0.0.1", port)
+
+    def gpus(self, resources: Mapping[str, str]) -> int:
+        """As many as this machine shows to the processes that it starts: CUDA_VISIBLE_DEVICES, else unknown (0)."""
+        shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        return len([one for one in shown.split(",") if one.strip() not in ("", "-1")])
 
 
 def _launch(job: LocalJob) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from nightlab.compute.route import Proof, Route
+
 JobState = Literal["queued", "running", "unreachable", "finished", "failed", "stopped", "lost"]
 OVER: frozenset[JobState] = frozenset({"finished", "failed", "stopped", "lost"})
 PORT = "{port}"
@@ -97,8 +99,11 @@ class Place(Protocol):
     def free_port(self) -> int:
         """A port that nothing listens on where a job would run, else 0: the job picks one (`pick_port`)."""
 
-    async def address(self, job: Job, port: int) -> tuple[str, int]:
-        """Host and port of a running job as its own machine's neighbours see it; a tunnel may lead there."""
+    async def reach(self, job: Job, port: int, proves: Proof) -> Route:
+        """The way to a port of a running job, at whose end the right server answers. Raises NightlabError."""
+
+    def gpus(self, resources: Mapping[str, str]) -> int:
+        """How many GPUs a job with these resources holds, as far as the place knows."""
 
 
 async def ended(job: Job, *, timeout: float | None = None, renew: bool = True, look: float = 1.0) -> JobState:

@@ -22,6 +22,8 @@ from nightlab import job_folder
 from nightlab.compute import slurm_queue
 from nightlab.compute.folders import PATIENCE, FolderJob, folder_name, new_folder, spec_files, starting
 from nightlab.compute.place import Job, JobSpec, JobState
+from nightlab.compute.reach import Far, Ways, reach
+from nightlab.compute.route import Proof, Route
 from nightlab.compute.slurm_queue import ALIVE, RUNNING, WAITING, Row, SlurmQueue
 from nightlab.errors import NightlabError, PlaceUnreachable, UsageError
 from nightlab.files import sha256_text, write_atomic
@@ -44,6 +46,7 @@ _ENDS: Mapping[str, tuple[JobState, str]] = {
     "OUT_OF_MEMORY": ("failed", "out_of_memory"),
     "REQUEUE_HOLD": ("lost", "held"),
 }
+KEYS = "tunnel_keys"  # beside the folder of the jobs
 _LET_GO = 20.0  # seconds between scancel and the end of the last process, beyond the grace
 
 
@@ -132,7 +135,7 @@ class Slurm:
     """A cluster as a place; `folder` holds one folder for each job, on the shared file system.
 
     `resources` are asked for every job, those of a spec win; `python` runs the wrapper on the node (3.11 or newer);
-    `patience` is how many seconds a question to Slurm may take.
+    `ways` lead to servers on the nodes. Places that share a `queue` look at it once for all.
     """
 
     name = "slurm"
@@ -142,12 +145,14 @@ class Slurm:
         folder: Path,
         resources: Mapping[str, str] | None = None,
         python: str = sys.executable,
-        patience: float = slurm_queue.TIMEOUT,
+        queue: SlurmQueue | None = None,
+        ways: Ways | None = None,
     ) -> None:
         self.folder = folder.resolve()
         self.resources = {name: value for name, value in (resources or {}).items() if value}
         self.python = python
-        self.queue = SlurmQueue(patience)
+        self.ways = ways or Ways()
+        self.queue = queue or SlurmQueue()
 
     def start(self, spec: JobSpec) -> SlurmJob:
         """Submit a job, or return the one that this key submitted before.
@@ -188,12 +193,13 @@ class Slurm:
         """0: which ports of a node are free is known there alone, so the job picks one."""
         return 0
 
-    async def address(self, job: Job, port: int) -> tuple[str, int]:
-        """The node of a running job, as the controller knows it, and the port. Raises NightlabError."""
+    async def reach(self, job: Job, port: int, proves: Proof) -> Route:
+        """The first way to the job's node at whose end the right server answers. Raises NightlabError."""
         row = await asyncio.to_thread(self.queue.row, job.id)
         if row is None or not row.node or "[" in row.node or "," in row.node:
             raise NightlabError(f"Slurm job {job.id} has no single node", where=job.folder)
-        return await asyncio.to_thread(slurm_queue.node_address, row.node), port
+        address = await asyncio.to_thread(slurm_queue.node_address, row.node)
+        return await reach(Far(job.id, row.node, address, port, self.folder.parent / KEYS), self.ways, proves)
 
     def gpus(self, resources: Mapping[str, str]) -> int:
         """How many GPUs a job with these resources holds, from its gres and flags."""
@@ -204,15 +210,17 @@ class Slurm:
         ]
         return sum(int(one[1] or one[2] or 1) for one in found if one)
 
-    def _words(self, spec: JobSpec) -> list[str]:
-        """The flags of sbatch for what a spec asks."""
-        asked = {**self.resources, **spec.resources}
+    def words(self, resources: Mapping[str, str]) -> list[str]:
+        """The flags of sbatch for what is asked, and for what the lab asks always. Raises UsageError."""
+        asked = {**self.resources, **resources}
         if unknown := set(asked) - {*OPTIONS, "flags"}:
             known = ", ".join((*OPTIONS, "flags"))
-            raise UsageError(f"Slurm has no resource {sorted(unknown)[0]!r}", where=spec.key, hint=f"known: {known}")
+            raise UsageError(f"Slurm has no resource {sorted(unknown)[0]!r}", hint=f"known: {known}")
         flags = [f"--{name}={asked[name]}" for name in OPTIONS if asked.get(name)]
-        again = "--requeue" if spec.requeue else "--no-requeue"
-        return [again, *flags, *shlex.split(asked.get("flags", ""))]
+        return [*flags, *shlex.split(asked.get("flags", ""))]
+
+    def _words(self, spec: JobSpec) -> list[str]:
+        return ["--requeue" if spec.requeue else "--no-requeue", *self.words(spec.resources)]
 
     def _submit(self, jobs: list[SlurmJob], words: Sequence[str], at_once: int | None) -> None:
         """Hand in one job, or several as an array, unless a killed process has already done so."""

@@ -91,6 +91,8 @@ class Serving(Record):
     engine: Literal["embedded", "vllm"] | None = None
     """None: the lab's setting."""
     port: int = Field(default=0, ge=0, le=65535)
+    resources: dict[Name, Name] = Field(default_factory=dict)
+    """What a queue is asked for: partition, account, qos, gres, time, flags; the lab's settings fill in the rest."""
     max_model_len: int | None = Field(default=None, ge=16)
     """Tokens of a prompt and its answer together; None: enough for the longest prompt of the plan."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
@@ -106,7 +108,7 @@ class Serving(Record):
 
     def options(self) -> dict[str, str | int | float | bool]:
         """What is given for the engine."""
-        return self.model_dump(exclude_none=True, exclude={"engine", "port", "extra"})
+        return self.model_dump(exclude_none=True, exclude={"engine", "port", "extra", "resources"})
 
 
 class Exclusion(Record):

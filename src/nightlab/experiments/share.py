@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nightlab.budget import Budget
+from nightlab.compute.route import Route
 from nightlab.errors import BudgetExceeded
 from nightlab.experiments.asking import Forms, failure_row
 from nightlab.experiments.cells import Cell
@@ -41,9 +42,9 @@ Outcome = Literal["answered", "failed", "open"]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A proven server: its URL and id, and the served model name that gives each condition."""
+    """A proven server: its URL, or the way to it, its id, and the served model name that gives each condition."""
 
-    url: str
+    url: str | Route
     server: str
     conditions: Mapping[str, str]
 

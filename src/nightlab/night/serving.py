@@ -6,9 +6,11 @@ A server is matched by content: the model's id and the compiled adapter behind e
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from nightlab.adapters.compile import Compiled, compile_adapter
+from nightlab.compute import open_place
 from nightlab.errors import AdapterError, PlanError, ServerError
 from nightlab.experiments.identity import adapter_folder, model_folder, num_layers
 from nightlab.experiments.plan import CONFIG, Plan
@@ -18,7 +20,7 @@ from nightlab.experiments.sweep import Endpoint
 from nightlab.files import read_text
 from nightlab.lab import Lab
 from nightlab.servers.manifest import Manifest
-from nightlab.servers.server import Wanted, list_servers
+from nightlab.servers.server import Server, Wanted, list_servers
 
 ROUND = 256  # tokens to which a server's length is rounded up
 TEMPLATE = 64  # tokens that a chat template may add to a message
@@ -54,6 +56,7 @@ def wanted(lab: Lab, plan: Plan, model: Model) -> Wanted:
         revision=model.revision,
         options={"max_model_len": needed_length(plan, folder), **serving.options()},
         extra=tuple(serving.extra),
+        resources=serving.resources,
     )
 
 
@@ -91,3 +94,9 @@ def endpoint(lab: Lab, plan: Plan, model: Model) -> Endpoint:
         hint = "call start_server, and wait for it"
         raise ServerError(f"no proven server of {model.name}", failure="no_server", where=plan.name, hint=hint)
     return Endpoint(url=manifest.url, server=manifest.id, conditions=manifest.conditions)
+
+
+async def reached(lab: Lab, endpoint: Endpoint) -> Endpoint:
+    """The same endpoint with the way to it, which this process holds open. Raises NightlabError."""
+    server = Server.attach(lab, open_place(lab), endpoint.server)
+    return replace(endpoint, url=await server.route())

@@ -26,6 +26,7 @@ from nightlab.judging.marker import MarkerJudge
 from nightlab.judging.run import run_judges
 from nightlab.lab import Lab
 from nightlab.night import serving
+from nightlab.servers import routes
 from nightlab.servers.server import Server, list_servers
 
 LEASE_SHARE = 4  # a lease is renewed this many times within its length
@@ -114,6 +115,7 @@ class NightWorks:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await routes.all_closed()
 
     async def _server(self, server_id: str) -> dict[str, Any]:
         server = Server.attach(self.lab, self.place, server_id)
@@ -122,7 +124,9 @@ class NightWorks:
 
     async def _sweep(self, experiment: str, model: str) -> dict[str, Any]:
         plan = Plan.load(self.lab.experiment(experiment))
-        server = await asyncio.to_thread(serving.endpoint, self.lab, plan, plan.model(model))
+        server = await serving.reached(
+            self.lab, await asyncio.to_thread(serving.endpoint, self.lab, plan, plan.model(model))
+        )
         config = self.lab.config
         with self._store(plan) as samples:
             result = await run_sweep(

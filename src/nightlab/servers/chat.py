@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 
+from nightlab.compute.route import Direct, Route
 from nightlab.servers.answers import (
     RETRYABLE,
     SHOWN,
@@ -49,12 +50,20 @@ _WAITING = re.compile(r"^[\w:]*num_requests_waiting(?:{[^}\n]*})? ([0-9.eE+-]+)"
 
 
 class Chat:
-    """A client with one pool of connections; `limit` bounds the requests in flight. Use it as an async context."""
+    """A client with one pool of connections; `limit` bounds the requests in flight. Use it as an async context.
 
-    def __init__(self, url: str, *, limit: int = 64) -> None:
-        self.url = url.rstrip("/")
+    Given a route it holds that, never a port: a tunnel that came back elsewhere is followed.
+    """
+
+    def __init__(self, to: str | Route, *, limit: int = 64) -> None:
+        self._to: Route = Direct(to.rstrip("/")) if isinstance(to, str) else to
         self._limit = limit
         self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the server is reached just now."""
+        return self._to.url
 
     async def __aenter__(self) -> Chat:
         connector = aiohttp.TCPConnector(limit=self._limit, keepalive_timeout=30)
@@ -81,7 +90,7 @@ class Chat:
     async def models(self, *, timeout: float = 10.0, fresh: bool = False) -> list[ModelCard]:
         """What the server serves, its own name first; `fresh` opens a new connection for it. Raises ChatError."""
         if fresh:
-            async with Chat(self.url, limit=1) as other:
+            async with Chat(self._to, limit=1) as other:
                 return await other.models(timeout=timeout)
         text = await self._exchange("GET", "/v1/models", None, timeout)
         try:

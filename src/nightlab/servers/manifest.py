@@ -69,6 +69,9 @@ class Manifest(BaseModel):
     python: list[str] = []
     """The interpreter whose environment it runs in; empty for a command that is not ours."""
     code: CodeState | None = None
+    resources: dict[str, str] = {}
+    """What its place is asked for, beyond the lab's settings."""
+    gpus: int = 0
     adapters: dict[str, ServedAdapter] = {}
     conditions: dict[str, str]
     """For each condition the model name to request."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nightlab.compute.place import Job
+from nightlab.compute.place import OVER, Job, JobState
+from nightlab.compute.route import Proof
 from nightlab.errors import ServerError
 from nightlab.servers.chat import Chat, ChatError, ChatRequest, Message
 from nightlab.servers.failures import (
@@ -28,16 +30,26 @@ from nightlab.servers.manifest import Manifest
 
 FRESH = 3  # new connections on which the server must name itself
 _LOOK = 0.05  # seconds between two looks
+_QUEUE_LOOK = 0.5  # the same while it waits for its turn
+ENDS = {
+    "lease": "lease_expired",
+    "stopped": "stopped",
+    "cancelled": "job_cancelled",
+    "timeout": "job_timeout",
+    "preempted": "job_preempted",
+    "node_fail": "node_failed",
+    "out_of_memory": "job_memory",
+}
+"""What a job's end from outside is called."""
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A server that is to be proven: its manifest, its job, and a client."""
+class Starting:
+    """A server that was started: its manifest and its job."""
 
     manifest: Manifest
     job: Job
-    chat: Chat
-    known: Catalogue = field(default_factory=catalogue)
+    known: Catalogue = field(default_factory=catalogue, kw_only=True)
 
     def failed(self, diagnosis: Diagnosis, what: str | None = None) -> ServerError:
         """The error of this server for a diagnosis."""
@@ -50,25 +62,40 @@ class Subject:
         )
 
 
+@dataclass(frozen=True)
+class Subject(Starting):
+    """A server that is to be proven, with a client."""
+
+    chat: Chat
+
+
+async def wait_until_started(subject: Starting, timeout: float, on_queued: Callable[[str], None] | None = None) -> None:
+    """Wait until its log says that it listens, `timeout` seconds from when it has its turn. Raises ServerError."""
+    deadline, told = time.monotonic() + timeout, False
+    while READY not in await asyncio.to_thread(read_log, subject.job.log):
+        if await check_alive(subject) == "queued":
+            if on_queued is not None and not told:
+                why: str | None = await asyncio.to_thread(subject.job.reason)
+                on_queued(why or "waiting")
+            deadline, told = time.monotonic() + timeout, True
+            await asyncio.sleep(_QUEUE_LOOK)
+        await _next_look(subject, deadline, "it did not finish starting in time")
+
+
 async def wait_until_ready(subject: Subject, timeout: float) -> None:
     """Wait until the server is proven to be ours and completes one token. Raises ServerError with its class."""
+    await wait_until_started(subject, timeout)
     deadline = time.monotonic() + timeout
-    await _started(subject, deadline)
     await _identified(subject, deadline)
     await _completes(subject, deadline)
 
 
-async def check_alive(subject: Subject) -> None:
-    """Raise the diagnosed ServerError of a server whose job does not run."""
+async def check_alive(subject: Starting) -> JobState:
+    """The state of a job that is not over, else its diagnosed ServerError. A place that is away proves no end."""
     state = await asyncio.to_thread(subject.job.state)
-    if state != "running":
+    if state in OVER:
         raise await _post_mortem(subject, state)
-
-
-async def _started(subject: Subject, deadline: float) -> None:
-    while READY not in await asyncio.to_thread(read_log, subject.job.log):
-        await check_alive(subject)
-        await _next_look(subject, deadline, "it did not finish starting in time")
+    return state
 
 
 async def _identified(subject: Subject, deadline: float) -> None:
@@ -84,6 +111,15 @@ async def _identified(subject: Subject, deadline: float) -> None:
             cls = "port_shared_silently" if any(ours) else "foreign_server"
             raise subject.failed(explain(cls), f"port {subject.manifest.port} is answered by {stranger!r}")
         await _next_look(subject, deadline, "it did not answer in time")
+
+
+def proof_of(manifest: Manifest) -> Proof:
+    """Whether a URL is answered by exactly this server: a tunnel asks it after every reconnection."""
+
+    async def proves(url: str) -> bool:
+        return await _name(url) == manifest.served_name
+
+    return proves
 
 
 async def _name(url: str) -> str | None:
@@ -106,24 +142,24 @@ async def _completes(subject: Subject, deadline: float) -> None:
         raise subject.failed(explain("no_answer") if diagnosis.cls is None else diagnosis, error.what) from error
 
 
-async def _next_look(subject: Subject, deadline: float, what: str) -> None:
+async def _next_look(subject: Starting, deadline: float, what: str) -> None:
     if time.monotonic() > deadline:
         found = diagnose(await asyncio.to_thread(read_log, subject.job.log), known=subject.known)
         raise subject.failed(explain("start_timeout") if found.cls is None else found, what)
     await asyncio.sleep(_LOOK)
 
 
-async def _post_mortem(subject: Subject, state: str) -> ServerError:
+async def _post_mortem(subject: Starting, state: JobState) -> ServerError:
     """The error of a server whose job is over; a stranger on its port is named."""
-    reason = subject.job.reason()
-    if reason in ("lease", "stopped"):
-        return subject.failed(explain("lease_expired" if reason == "lease" else "stopped"))
+    reason = await asyncio.to_thread(subject.job.reason)
+    if reason in ENDS:
+        return subject.failed(explain(ENDS[reason]))
     log, code = await asyncio.to_thread(read_log, subject.job.log), subject.job.exit_code()
     found = diagnose(log, exit_code=code, known=subject.known)
     if found.cls is None and state == "lost":
         found = explain("server_lost")
     if found.cls == "port_in_use":
-        name = await _name(subject.chat.url)
+        name = await _name(subject.chat.url) if isinstance(subject, Subject) else None
         holder = f" by {name!r}" if name else ""
         return subject.failed(found, f"port {subject.manifest.port} is taken{holder}")
     return subject.failed(found, f"{found.cause}: {found.line!r}" if found.line else found.cause)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 
 from nightlab.compute import open_place
-from nightlab.compute.place import Job, JobSpec, Place
+from nightlab.compute.place import OVER, Job, JobSpec, Place
+from nightlab.compute.route import Route
 from nightlab.errors import CanaryFailed, ServerError
 from nightlab.events import EventLog
 from nightlab.files import now
 from nightlab.lab import Lab
-from nightlab.servers import canary, readiness
+from nightlab.servers import canary, readiness, routes
 from nightlab.servers.chat import Chat, ChatError
 from nightlab.servers.failures import Diagnosis, explain
 from nightlab.servers.manifest import Manifest, list_servers, load, manifest_path, save
@@ -52,7 +53,8 @@ class Server:
     @classmethod
     def attach(cls, lab: Lab, place: Place, server_id: str) -> Server:
         """A server that was started before, by this process or another. Raises UsageError where there is none."""
-        return cls(lab, place, load(lab, server_id))
+        manifest = load(lab, server_id)
+        return cls(lab, place if place.name == manifest.place else open_place(lab, manifest.place), manifest)
 
     @property
     def job(self) -> Job | None:
@@ -60,14 +62,26 @@ class Server:
         return self.place.find(self.manifest.job)
 
     def alive(self) -> bool:
-        """Whether its process runs; that alone does not make it ready."""
+        """Whether its job is not over, as far as its place can say; that alone does not make it ready."""
         job = self.job
-        return job is not None and job.state() == "running"
+        return job is not None and job.state() not in OVER
 
     def renew(self) -> None:
         """Prolong its lease; without this it ends itself after `lease_seconds`."""
         if (job := self.job) is not None:
             job.renew()
+
+    async def route(self) -> Route:
+        """The way to it, opened once in this event loop and kept until it is stopped. Raises NightlabError."""
+        job = self.job
+        port = self.manifest.port or (job.port() if job is not None else None)
+        if job is None or not port:
+            raise self._error(explain("server_lost"))
+        proves = readiness.proof_of(self.manifest)
+        return await routes.opened(self._way(), lambda: self.place.reach(job, port, proves))
+
+    def _way(self) -> tuple[str, str]:
+        return str(self.lab.root), self.manifest.job
 
     async def ensure_ready(self, events: EventLog) -> Manifest:
         """Prove that it is ours, answers, and has its treatment; again for one that was ready before.
@@ -89,6 +103,7 @@ class Server:
 
     async def stop(self, events: EventLog | None = None, *, grace: float = 5.0) -> None:
         """End it and everything it started; a failed server stays recorded as failed."""
+        await routes.closed(self._way())
         if (job := self.job) is not None:
             await asyncio.to_thread(job.stop, grace)
         if self.manifest.state in ("starting", "ready"):
@@ -102,13 +117,15 @@ class Server:
             argv=argv_of(self.manifest),
             cwd=str(self.lab.root),
             env=self.manifest.env,
+            pick_port=not self.manifest.port,
+            resources=self.manifest.resources,
             lease_seconds=self.lab.config.lease_seconds,
         )
         job = await asyncio.to_thread(self.place.start, spec)
-        host, port = await self.place.address(job, self.manifest.port)
-        self._save(url=f"http://{host}:{port}", log=self.lab.relative(job.log))
+        self._save(log=self.lab.relative(job.log))
 
     async def _start_elsewhere(self) -> None:
+        await routes.closed(self._way())
         if (job := self.job) is not None:
             await asyncio.to_thread(job.stop)
         attempt = self.manifest.attempt + 1
@@ -117,11 +134,16 @@ class Server:
 
     async def _prove(self, events: EventLog) -> Manifest:
         job, timeout = self.job, self.lab.config.server_timeout
-        if job is None or self.manifest.url is None:
+        if job is None:
             raise self._error(explain("server_lost"))
-        async with Chat(self.manifest.url) as chat:
+        starting = readiness.Starting(self.manifest, job)
+        await readiness.check_alive(starting)
+        if job.spec.pick_port:
+            await readiness.wait_until_started(starting, timeout, lambda why: self._queued(events, why))
+        route = await self.route()
+        self._save(url=route.url)
+        async with Chat(route) as chat:
             subject = readiness.Subject(self.manifest, job, chat)
-            await readiness.check_alive(subject)
             await readiness.wait_until_ready(subject, timeout)
             await readiness.load_adapters(subject, timeout)
             await self._check_canary(chat, events)
@@ -132,6 +154,9 @@ class Server:
         key = f"{self.manifest.job}:ready"
         events.once(key, "server_ready", server=self.manifest.id, **self._names(), url=self.manifest.url)
         return self.manifest
+
+    def _queued(self, events: EventLog, why: str) -> None:
+        events.once(f"{self.manifest.job}:queued", "server_queued", server=self.manifest.id, **self._names(), why=why)
 
     async def _check_canary(self, chat: Chat, events: EventLog) -> None:
         result = await canary.check(chat, self.manifest)

@@ -50,6 +50,7 @@ class Wanted:
     options: Mapping[str, Option] = field(default_factory=dict)
     learned: Mapping[str, Option] = field(default_factory=dict)
     extra: tuple[str, ...] = ()
+    resources: Mapping[str, str] = field(default_factory=dict)
 
 
 def server_id(wanted: Wanted, night: str, key: str) -> str:
@@ -88,6 +89,8 @@ def new_manifest(lab: Lab, place: Place, wanted: Wanted, *, key: str, night: str
         options=dict(wanted.options),
         learned=dict(wanted.learned),
         python=python,
+        resources=dict(wanted.resources),
+        gpus=place.gpus(wanted.resources),
         adapters=adapters,
         conditions=conditions,
         proofs=proofs,
@@ -98,7 +101,9 @@ def new_manifest(lab: Lab, place: Place, wanted: Wanted, *, key: str, night: str
 
 
 def argv_of(manifest: Manifest) -> tuple[str, ...]:
-    """The command of a server at its present port."""
+    """The command of a server at its present port; at port 0 its job picks one (the word stays as it is)."""
+    if not manifest.port:
+        return tuple(manifest.flags)
     return tuple(word.replace("{port}", str(manifest.port)) for word in manifest.flags)
 
 

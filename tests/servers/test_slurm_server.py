@@ -1,0 +1,72 @@
+"""Servers as jobs of a real Slurm: proven on a node, named when they end, found by a fresh process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from nightlab.adapters.compile import Compiled
+from nightlab.compute.slurm import Slurm, SlurmJob
+from nightlab.errors import ServerError
+from nightlab.events import EventLog
+from nightlab.lab import Lab
+from nightlab.servers import readiness
+from nightlab.servers.chat import Chat
+from nightlab.servers.failures import catalogue
+from nightlab.servers.manifest import load
+from nightlab.servers.server import Server, Wanted
+from tests.slurm import Cluster
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+Double = Callable[..., Wanted]
+
+
+async def launch(lab: Lab, place: Slurm, wanted: Wanted, key: str = "k1") -> Server:
+    return await Server.launch(lab, place, wanted, key=key, night="n1")
+
+
+def number(server: Server) -> str:
+    assert isinstance(server.job, SlurmJob)
+    return server.job.id
+
+
+async def test_a_server_waits_for_its_turn_and_is_proven_on_its_node(
+    cluster: Cluster, lab: Lab, queue: Slurm, events: EventLog, conditions: dict[str, Compiled], double: Double
+) -> None:
+    blocker = cluster.slurm("sbatch", "--parsable", "--exclusive", "-N2", "-o", "/dev/null", "--wrap", "sleep 60")
+    server = await launch(lab, queue, double(conditions))
+    proving = asyncio.create_task(server.ensure_ready(events))
+    while not events.last("server_queued"):
+        await asyncio.sleep(0.1)
+        assert not proving.done()
+    cluster.slurm("scancel", blocker)
+    manifest = await proving
+    assert cluster.slurm("squeue", "-h", "-j", number(server), "-o", "%j").startswith("llama-")
+    assert (manifest.place, manifest.port, manifest.state) == ("slurm", 0, "ready")
+    again = Server.attach(lab, queue, manifest.id)
+    assert (await again.route()).url == manifest.url
+    assert (await again.ensure_ready(events)).ready == manifest.ready
+    assert manifest.url is not None
+    await server.stop(events)
+    assert not server.alive()
+    async with Chat(manifest.url) as chat:
+        with pytest.raises(Exception, match="connection failed"):
+            await chat.models()
+
+
+async def test_what_ends_a_server_from_outside_is_named(
+    cluster: Cluster, lab: Lab, queue: Slurm, events: EventLog, double: Double
+) -> None:
+    server = await launch(lab, queue, double({}))
+    await server.ensure_ready(events)
+    cluster.slurm("scancel", number(server))
+    assert isinstance(server.job, SlurmJob)
+    assert await asyncio.to_thread(server.job.wait, 30) == "stopped"
+    assert not server.alive()
+    with pytest.raises(ServerError) as caught:
+        await server.ensure_ready(events)
+    assert caught.value.failure == load(lab, server.manifest.id).failure == "job_cancelled"
+    assert set(readiness.ENDS.values()) <= set(catalogue()), "every end has its remedy"
