@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Literal
 
-from nightlab.night.reporting import claims_of, verdicts_of
+from nightlab.night.reporting import claims_of, compile_words, verdicts_of
 from nightlab.record.state import ResearchState
 from nightlab.toolbox import ToolContext, ToolFailure, tool
 
@@ -25,13 +26,15 @@ async def update_state(
         experiment: The experiment's name.
         status: What its line in the queue says now.
         next_experiment: The name of an experiment to append to the queue, exp_NNN_slug.
-        next_text: What to append to the queue, in one line.
+        next_text: What to append to the queue, in one line; numbers in it are queries, as in write_diary.
 
     Returns:
         findings and verdicts as they were written, by id; queued, whether the queue has the experiment.
     """
     ctx.writable(ctx.lab.relative(ctx.lab.state_file))
     name = ctx.lab.experiment(experiment).name
+    if next_text:
+        next_text = await asyncio.to_thread(compile_words, ctx.lab, name, next_text)
     state = ResearchState(ctx.lab.state_file)
     findings, verdicts = claims_of(ctx.lab, name), verdicts_of(ctx.lab, name)
     if findings:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from nightlab.evidence.lint import lint
 from nightlab.night.entry import write_entry
+from nightlab.night.reporting import compile_words
 from nightlab.toolbox import ToolContext, tool
 
 
@@ -15,7 +16,8 @@ async def write_diary(
 ) -> dict[str, Any]:
     """Write or rewrite the night's entry in the diary. Counts, findings and problems are filled in from the record.
 
-    Your own words may not hold numbers: results are cited by claim id.
+    Your own words may not hold typed numbers or words that no claim backs: ask with queries, as in a report's template,
+    for example {{ mean("sarcasm", model="llama", condition="base") }}, and cite claims: {{ claim("c1") }}.
 
     Args:
         experiment: The experiment that the entry is mostly about.
@@ -27,11 +29,9 @@ async def write_diary(
         path of the diary.
     """
     ctx.writable(ctx.lab.relative(ctx.lab.diary))
-    names = ctx.lab.experiment_names()
-    for text in (title, summary, next_session):
-        lint(text.replace("{", "(").replace("}", ")"), "your text", names)
     name = ctx.lab.experiment(experiment).name
-    words = {"title": title, "summary": summary.strip(), "next_session": next_session.strip()}
+    said = {"title": title, "summary": summary.strip(), "next_session": next_session.strip()}
+    words = {part: await asyncio.to_thread(compile_words, ctx.lab, name, text) for part, text in said.items()}
     ctx.events.once(ctx.call_id, "diary", path=ctx.lab.relative(ctx.lab.diary), experiment=name, **words)
     write_entry(ctx.lab, ctx.night)
     return {"path": ctx.lab.relative(ctx.lab.diary), "night": ctx.night}

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from typing import Any
+
 import pytest
 
+from nightlab.evidence.analyze import analyze
 from nightlab.record.diary import Diary
 from nightlab.record.state import ResearchState
+from tests.evidence.conftest import Make, make, servers  # noqa: F401 - fixtures
 from tests.night.conftest import git
 from tests.tools.conftest import EXPERIMENT, NIGHT, Night
 
@@ -108,3 +113,28 @@ async def test_servers_that_are_not_there(night: Night) -> None:
         refused = await night.call(tool, server="llama-00000000")
         assert refused.error is not None
         assert "no server" in refused.error.what
+
+
+async def test_an_analysed_experiment_answers_queries_in_the_agents_words(
+    night: Night,
+    make: Make,  # noqa: F811
+    servers: list[dict[str, Any]],  # noqa: F811
+) -> None:
+    folder = shutil.copytree(make("exp_002_toy", prompts=4).folder, night.lab.experiments / "exp_002_toy")
+    analysis = analyze(folder, servers=servers, resamples=100)
+    typed = await night.call("write_diary", experiment="2", title="t", summary="fine\nIt was 84 cells.")
+    assert typed.error is not None
+    assert "{{ planned() }}" in str(typed.error)
+    strong = await night.call("write_diary", experiment="2", title="Llama has the highest sarcasm early")
+    assert strong.error is not None
+    assert "highest" in strong.error.what
+    said = await night.call(
+        "write_diary", experiment="2", title="Done", summary='{{ planned() }} cells. {{ claim("c1") }}'
+    )
+    assert said.ok
+    entry = Diary(night.lab.diary).entry(NIGHT)
+    assert entry is not None
+    assert f"84 cells. {analysis.claims[0].sentence}" in entry.sections["Session summary"]
+    queued = await night.call("update_state", experiment="2", status="open", next_text="ask 12 more prompts")
+    assert queued.error is not None
+    assert "12" in queued.error.what

@@ -3,8 +3,8 @@
 Looked at: the prose between the tags, and every constant inside them. Allowed in prose are names that hold digits
 (hypotheses `H1`, claims `c1`, questions `q1`, experiments `exp_001`, ranges `layers_0_20`, and the plan's own names),
 names inside code spans (a bare number in a code span is not one), and the numbering of headings. Inside tags, strings
-are allowed only as arguments of a query, which refuses names it does not know, and numbers not at all. Not seen:
-numbers in words.
+are allowed only as arguments of a query, which refuses names it does not know, and numbers not at all. Numbers in
+words, and words that claim too much, are found by wording.py.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from jinja2 import TemplateSyntaxError, nodes
 
+from nightlab.evidence.prose import blank, prose_of
 from nightlab.evidence.sandbox import ReportError, environment
 
 _NAMES = r"(?:[Hcq]\d+|exp_\d+\w*|layers_\d+_\d+|fig\d+_\w+)"
@@ -33,48 +35,30 @@ class Typed:
     text: str
 
 
+HINT = 'ask for it instead: {{ mean("sarcasm", model="llama", condition="base") }}'
+
+
 def lint(text: str, where: Path | str, names: Iterable[str] = ()) -> None:
     """Refuse a template with typed numbers. Raises ReportError naming the first one's file and line."""
-    found = find_typed(text, where, names)
-    if found:
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise ReportError(
-            f"a number is typed into the report: `{found[0].text}`{more}",
-            where=f"{where}:{found[0].line}",
-            hint='ask for it instead: {{ mean("sarcasm", model="llama", condition="base") }}',
-        )
+    if found := find_typed(text, where, names):
+        refuse(found, where, HINT)
+
+
+def refuse(found: list[Typed], where: Path | str, hint: str) -> NoReturn:
+    """Raise the ReportError of typed numbers, with the first one's file and line, and what to write instead."""
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    what = f"a number is typed into the report: `{found[0].text}`{more}"
+    raise ReportError(what, where=f"{where}:{found[0].line}", hint=hint)
 
 
 def find_typed(text: str, where: Path | str = "template", names: Iterable[str] = ()) -> list[Typed]:
     """Every typed number of a template, in the order of the lines. Raises ReportError for malformed templates."""
+    prose = prose_of(text, where)
     try:
-        prose = _prose(text)
         tree = environment().parse(text)
     except TemplateSyntaxError as problem:
         raise ReportError(f"malformed template: {problem.message}", where=f"{where}:{problem.lineno}") from None
     return sorted([*_in_prose(prose, names), *_in_tags(tree)], key=lambda typed: typed.line)
-
-
-def _prose(text: str) -> str:
-    """The text with every tag and comment blanked out, lines kept."""
-    parts: list[str] = []
-    inside = 0
-    plain = environment().overlay(trim_blocks=False, lstrip_blocks=False)
-    raw = False
-    for _, kind, value in plain.lex(text):
-        if kind in ("variable_begin", "block_begin", "comment_begin", "raw_begin"):
-            inside, raw = (0, True) if kind == "raw_begin" else (inside + 1, raw)
-            parts.append(_blank(value))
-        elif kind in ("variable_end", "block_end", "comment_end", "raw_end"):
-            inside = max(0, inside - 1)
-            parts.append(_blank(value))
-        else:
-            parts.append(value if kind == "data" and not inside else _blank(value))
-    return "".join(parts)
-
-
-def _blank(text: str) -> str:
-    return re.sub(r"[^\n]", " ", text)
 
 
 def _in_prose(prose: str, names: Iterable[str]) -> Iterator[Typed]:
@@ -93,7 +77,7 @@ def _in_prose(prose: str, names: Iterable[str]) -> Iterator[Typed]:
 def _without_names(span: re.Match[str]) -> str:
     """A code span without those of its words that are names or paths: digits in a word that begins with a letter."""
     return re.sub(
-        r"(?<!\S)[`(\[\"']*[A-Za-z_./~][^\s]*[A-Za-z_][^\s]*|(?<!\S)`*[A-Za-z]\w*", lambda w: _blank(w[0]), span[0]
+        r"(?<!\S)[`(\[\"']*[A-Za-z_./~][^\s]*[A-Za-z_][^\s]*|(?<!\S)`*[A-Za-z]\w*", lambda w: blank(w[0]), span[0]
     )
 
 

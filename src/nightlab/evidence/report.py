@@ -7,19 +7,21 @@ written when the template has a typed number or asks for something that does not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nightlab.evidence.design import FACTORS
 from nightlab.evidence.figure_files import drawn_from
-from nightlab.evidence.lint import lint
+from nightlab.evidence.lint import find_typed, refuse
 from nightlab.evidence.queries import Queries
 from nightlab.evidence.record import write_record
 from nightlab.evidence.sandbox import ReportError, render
+from nightlab.evidence.scope import scope_of
 from nightlab.evidence.sections import sections
 from nightlab.evidence.setting import setting
+from nightlab.evidence.suggest import query_for
+from nightlab.evidence.wording import check_words
 from nightlab.files import read_text, sha256_file, write_atomic
 
 if TYPE_CHECKING:
@@ -43,16 +45,27 @@ def compile_report(folder: Path, analysis: Analysis | None = None, into: Path | 
     if into is None and not template.exists():
         write_atomic(template, default_template())
     text = read_text(template, ReportError) if template.exists() else default_template()
-    lint(text, template, _names(analysis))
-    queries = Queries(analysis.table, analysis.verdicts)
-    vocabulary = {**queries.vocabulary(), **sections(analysis), **setting(analysis)}
-    rendered = render(text, vocabulary, template)
+    rendered = compile_text(text, template, analysis)
     check_figures(into or folder, analysis.figures)
     path = (into or folder) / REPORT
     write_atomic(path, rendered)
     if into is None:
         write_record(folder)
     return path
+
+
+def compile_text(text: str, where: Path | str, analysis: Analysis, names: Iterable[str] = ()) -> str:
+    """A template text, checked and rendered: reports, and what agents write into the diary, pass here.
+
+    `names` may hold digits besides those of the plan. Raises ReportError with file and line, QueryError.
+    """
+    scope = scope_of(analysis)
+    typed = find_typed(text, where, {*scope.names, *names})
+    if typed:
+        refuse(typed, where, query_for(typed[0].text, analysis))
+    check_words(text, where, scope)
+    queries = Queries(analysis.table, analysis.verdicts)
+    return render(text, {**queries.vocabulary(), **sections(analysis), **setting(analysis)}, where)
 
 
 def check_figures(folder: Path, figures: Sequence[Figure]) -> None:
@@ -69,18 +82,3 @@ def check_figures(folder: Path, figures: Sequence[Figure]) -> None:
 def default_template() -> str:
     """The template that ships with nightlab."""
     return (resources.files("nightlab.evidence") / "templates" / TEMPLATE).read_text("utf-8")
-
-
-def _names(analysis: Analysis) -> list[str]:
-    """The plan's own names, which may hold digits."""
-    design = analysis.table.design
-    levels = [str(level) for factor in FACTORS if factor != "replicate" for level in design.levels[factor]]
-    ids = [hypothesis.id for hypothesis in design.hypotheses] + [claim.id for claim in analysis.claims]
-    named = [
-        *levels,
-        *ids,
-        *analysis.table.dimensions,
-        *(design.model_id(model) for model in design.models),
-        design.name,
-    ]
-    return [name for name in named if any(letter.isalpha() for letter in name)]

@@ -26,6 +26,7 @@ def sections(analysis: Analysis) -> dict[str, Callable[..., Markdown]]:
         "status": lambda: status(analysis),
         "question": lambda: escape(analysis.table.design.config.question),
         "claims": lambda: claims(analysis),
+        "claim": lambda name: claim(analysis, name),
         "hypotheses": lambda: hypotheses(analysis),
         "peaks": lambda: peaks(analysis.summary),
         "means": lambda: means(analysis.summary),
@@ -70,6 +71,13 @@ def _withdrawn(claim: Withdrawn) -> Markdown:
         f"~~{bold(claim.id)}: {claim.sentence}~~ **Update** ({claim.date}): {escape(claim.why)}; {was} without the rows"
         " that were marked."
     )
+
+
+def claim(analysis: Analysis, name: str) -> Markdown:
+    """One claim with its id; an unknown one raises QueryError."""
+    known = {claim.id: claim for claim in analysis.claims}
+    found = known[known_name("claim", name, known, analysis.experiment)]
+    return Markdown(f"{found.sentence} ({found.id}, {_kind(found.confirmatory)})")
 
 
 def _kind(confirmatory: bool) -> str:

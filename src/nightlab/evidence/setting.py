@@ -128,7 +128,8 @@ def examples(analysis: Analysis) -> Markdown:
             cell, sample = grid.cells[best], grid.fates[best].sample or {}
             place = (code(model), code(cell.condition), code(cell.prompt))
             rows.append((*place, number(float(scores[best])), escape(sample.get("text", ""), _EXAMPLE)))
-    return table(("model", "condition", "prompt", str(escape(dimension)), "answer"), rows)
+    shown = table(("model", "condition", "prompt", str(escape(dimension)), "answer"), rows)
+    return Markdown(f"The highest scored answer of each model in {code(dimension)}, as it was written:\n\n{shown}")
 
 
 def files(analysis: Analysis) -> Markdown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +12,18 @@ from typing import Any
 from nightlab.budget import Budget, Limits
 from nightlab.errors import PlanError
 from nightlab.events import EventLog
-from nightlab.evidence.analyze import Analysis, analyze
-from nightlab.evidence.report import compile_report
+from nightlab.evidence.analyze import Analysis, analyze, analyze_again
+from nightlab.evidence.context import FILE as CONTEXT
+from nightlab.evidence.lint import lint
+from nightlab.evidence.report import compile_report, compile_text
+from nightlab.evidence.sandbox import render
 from nightlab.evidence.withdrawn import read_withdrawn
 from nightlab.experiments.marks import MARKS
 from nightlab.files import read_yaml
 from nightlab.lab import Lab
 from nightlab.servers.manifest import list_servers
 
+WORDS = "your text"
 _DRAWING = threading.Lock()  # figures are drawn by one thread at a time
 _KEPT: dict[Path, tuple[tuple[int, ...], Analysis]] = {}
 """The last analysis of each experiment in this process, with the state of the files it rests on."""
@@ -52,6 +57,25 @@ def report_experiment(lab: Lab, experiment: str) -> Path:
     with _DRAWING:
         stamp, analysis = _KEPT.get(folder, (None, None))
         return compile_report(folder, analysis if stamp == _stamp(folder) else None)
+
+
+def compile_words(lab: Lab, experiment: str, text: str) -> str:
+    """An agent's own words for diary or research state, through the compiler of reports: queries are answered, typed
+    numbers and words that no claim backs are refused.
+
+    An experiment without an analysis has no numbers to speak of: then names alone may hold digits. Raises ReportError,
+    QueryError.
+    """
+    folder, names = lab.experiment(experiment), lab.experiment_names()
+    if not (folder / CONTEXT).is_file():
+        lint(text, WORDS, names)
+        return render(text, {}, WORDS)
+    with _DRAWING:
+        stamp, analysis = _KEPT.get(folder, (None, None))
+        if analysis is None or stamp != _stamp(folder):
+            with tempfile.TemporaryDirectory() as place:
+                analysis = analyze_again(folder, Path(place), pictures=False)
+    return compile_text(text, WORDS, analysis, names)
 
 
 def _stamp(folder: Path) -> tuple[int, ...]:
