@@ -213,6 +213,7 @@ def kept(before: str, after: str) -> int:
 @example("## Queue\n```\n", "x")
 @example("\n", "")
 @example("## Findings\r\n- a\r\n## Queue", "")
+@example("<!-- nightlab:findings -->\r\nTitle\n===\r\n<!-- /nightlab:findings -->", "")
 def test_every_update_is_an_insertion_or_stays_between_our_markers(text: str, words: str) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         state = ResearchState(Path(folder) / "S.md")

@@ -133,9 +133,9 @@ def insert(rows: Sequence[str], at: int, lines: Iterable[str]) -> list[str]:
 
 
 def replace(rows: Sequence[str], start: int, stop: int, lines: Iterable[str]) -> list[str]:
-    """Put lines in the place of the rows [start, stop)."""
+    """Put lines in the place of the rows [start, stop); rows among them keep the line ends that they have."""
     end = line_end(rows)
-    return [*rows[:start], *(f"{line}{end}" for line in lines), *rows[stop:]]
+    return [*rows[:start], *(line if line.endswith("\n") else f"{line}{end}" for line in lines), *rows[stop:]]
 
 
 def put_region(rows: Sequence[str], title: str, name: str, lines: Iterable[str]) -> list[str]:

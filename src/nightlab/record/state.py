@@ -129,7 +129,7 @@ class ResearchState:
         with markdown.alone(self.path):
             rows = markdown.read(self.path)
             found = markdown.marked(rows, region)
-            lines = [row.rstrip("\r\n") for row in rows[found[0] + 1 : found[1]]] if found else []
+            lines = rows[found[0] + 1 : found[1]] if found else []
             for name, sentence in statements:
                 line = f"- `{markdown.one_line(name, 100).replace('`', '')}` {markdown.one_line(sentence, 1000)}"
                 start = line[: line.index("` ") + 2]
