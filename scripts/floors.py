@@ -23,7 +23,7 @@ FLOORS = (
     ("compute", "job", "job_folder", "processes", "adapters", "brains", "practice"),
     ("servers",),
     ("experiments",),
-    ("judging", "training"),
+    ("judging", "runs", "training"),
     ("evidence",),
     ("record",),
     (

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from nightlab.experiments.change import apply
+from nightlab.experiments.change import apply, apply_to
 from nightlab.experiments.check import check
 from nightlab.experiments.freeze import freeze, verify
 from nightlab.experiments.lock import read_lock
@@ -16,6 +16,8 @@ from nightlab.experiments.plan import Plan
 from nightlab.files import write_atomic
 from nightlab.night.progress import progress
 from nightlab.night.publish import commit_paths
+from nightlab.runs.freeze import freeze_run, verify_run
+from nightlab.runs.plan import RunPlan, kind_of
 from nightlab.toolbox import ToolContext, ToolFailure, tool
 
 FOLDERS = {"prompts": ".yaml", "conditions": ".yaml"}
@@ -66,6 +68,12 @@ async def plan_experiment(
 
 def _problems(folder: Path) -> list[Any]:
     """The check of a plan; a frozen one is compared with its lock instead."""
+    if kind_of(folder) == "run":
+        runs = RunPlan.load(folder)
+        if read_lock(folder) is not None:
+            verify_run(runs)
+        _ = runs.inputs  # every input is there, or this says which is not
+        return []
     plan = Plan.load(folder)
     if read_lock(folder) is not None:
         verify(plan)
@@ -76,15 +84,22 @@ def _correct(ctx: ToolContext, folder: Path, changes: dict[str, Any], why: str) 
     ctx.in_scope(folder / "config.yaml")
     if not changes:
         raise ToolFailure("bad_argument", "no changes", 'give them by key path: {"models.qwen.id": "org/name"}')
-    apply(folder, changes)
+    if kind_of(folder) == "run":
+        apply_to(folder, changes, RunPlan.parse)
+    else:
+        apply(folder, changes)
     ctx.events.once(ctx.call_id, "correction", experiment=folder.name, changes=changes, why=why[:600])
 
 
 def _freeze(ctx: ToolContext, folder: Path) -> dict[str, Any]:
     ctx.in_scope(folder / "plan.lock.json")
-    plan = Plan.load(folder)
-    frozen = freeze(plan)
-    message = f"{folder.name}: plan frozen before any data\n\n{plan.question}"
+    if kind_of(folder) == "run":
+        runs = RunPlan.load(folder)
+        question, frozen = runs.question, freeze_run(runs)
+    else:
+        plan = Plan.load(folder)
+        question, frozen = plan.question, freeze(plan)
+    message = f"{folder.name}: plan frozen before any data\n\n{question}"
     commit = commit_paths(ctx.lab, ctx.events, ctx.night, [folder], message, key=f"{folder.name}/frozen")
     sha = frozen.sha256
     ctx.events.once(
@@ -107,7 +122,7 @@ def _write(ctx: ToolContext, name: str, files: dict[str, str]) -> str:
             shutil.copytree(folder, copy)
         for path, text in files.items():
             write_atomic(copy / path, text)
-        Plan.load(copy)
+        RunPlan.load(copy) if kind_of(copy) == "run" else Plan.load(copy)
         ctx.lab.experiment_names()
         for path, text in files.items():
             write_atomic(folder / path, text)

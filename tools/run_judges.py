@@ -6,7 +6,8 @@ from typing import Any
 
 from nightlab.experiments.freeze import verify
 from nightlab.experiments.plan import Plan
-from nightlab.toolbox import ToolContext, tool
+from nightlab.runs.plan import kind_of
+from nightlab.toolbox import ToolContext, ToolFailure, tool
 
 
 @tool(effect="money")
@@ -21,7 +22,10 @@ async def run_judges(ctx: ToolContext, experiment: str) -> dict[str, Any]:
     Returns:
         handle, to wait for; judge, who scores.
     """
-    plan = Plan.load(ctx.lab.experiment(experiment))
+    folder = ctx.lab.experiment(experiment)
+    if kind_of(folder) == "run":
+        raise ToolFailure("nothing_to_judge", f"{folder.name} measures its runs by code", "analyze it")
+    plan = Plan.load(folder)
     ctx.in_scope(plan.folder / "judgments.jsonl")
     verify(plan)
     handle = f"judges:{plan.name}"

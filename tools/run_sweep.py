@@ -7,6 +7,9 @@ from typing import Any
 from nightlab.errors import NightlabError
 from nightlab.experiments.freeze import verify
 from nightlab.experiments.plan import Plan
+from nightlab.night.progress import RUNS
+from nightlab.runs.freeze import verify_run
+from nightlab.runs.plan import RunPlan, kind_of
 from nightlab.toolbox import ToolContext, tool
 
 
@@ -15,22 +18,28 @@ async def run_sweep(ctx: ToolContext, experiment: str, models: list[str]) -> dic
     """Ask every cell of these models that has no answer yet, each on its proven server. Returns at once.
 
     `wait` for the handles. Only missing cells are asked, so it can be called again at any time. The plan must be
-    frozen.
+    frozen. An experiment of `kind: run` has no models: its missing runs are made, as jobs.
 
     Args:
         experiment: The experiment's name.
-        models: Short names of models whose servers are ready.
+        models: Short names of models whose servers are ready; ["runs"] for `kind: run`.
 
     Returns:
         handles: one for each model, to wait for.
     """
-    plan = Plan.load(ctx.lab.experiment(experiment))
-    ctx.in_scope(plan.folder / "samples.jsonl")
-    verify(plan)
-    if not models:
+    folder = ctx.lab.experiment(experiment)
+    ctx.in_scope(folder / "samples.jsonl")
+    if kind_of(folder) == "run":
+        verify_run(RunPlan.load(folder))
+        names = [RUNS]
+    else:
+        plan = Plan.load(folder)
+        verify(plan)
+        names = [plan.model(name).name for name in models]
+    if not names:
         raise NightlabError("no model to sweep", hint="name models whose servers are ready")
-    handles = [f"sweep:{plan.name}:{plan.model(name).name}" for name in models]
+    handles = [f"sweep:{folder.name}:{name}" for name in names]
     for handle in handles:
         ctx.works.forget(handle)
         ctx.works.ensure(handle)
-    return {"experiment": plan.name, "handles": handles}
+    return {"experiment": folder.name, "handles": handles}

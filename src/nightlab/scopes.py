@@ -30,6 +30,7 @@ _CODE = (
     "experiments/*/evidence.json",
     "experiments/*/report.md",
     "experiments/*/tables/**",
+    "experiments/*/runs/**",
 )
 # What agents are: changed by people, who accept a proposal.
 _PEOPLE = (

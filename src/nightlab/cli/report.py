@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from nightlab.cli.session import Session
@@ -15,15 +17,30 @@ def report(session: Session, experiment: str) -> None:
     """Analyse EXPERIMENT and compile its report.md from its template and rows."""
     from nightlab.evidence.analyze import analyze
     from nightlab.evidence.report import compile_report
+    from nightlab.evidence.runs import is_run
     from nightlab.servers.server import list_servers
 
     lab = session.lab()
     folder = lab.experiment(experiment)
+    if is_run(folder):
+        _report_runs(lab, folder)
+        return
     manifests = [manifest.model_dump() for manifest in list_servers(lab)]
     analysis = analyze(folder, servers=manifests, events=_events(lab), resamples=lab.config.bootstrap)
     path = compile_report(folder, analysis)
     for claim in analysis.claims:
         click.echo(f"{claim.id}  {claim.hypothesis} {claim.verdict}: {claim.sentence}")
+    click.echo(f"Report: {lab.relative(path)}")
+
+
+def _report_runs(lab: Lab, folder: Path) -> None:
+    from nightlab.evidence.run_report import compile_run_report
+    from nightlab.evidence.runs import analyze_runs
+
+    analysis = analyze_runs(folder, events=_events(lab), resamples=lab.config.bootstrap)
+    path = compile_run_report(folder, analysis)
+    for claim in analysis.claims:
+        click.echo(f"{claim.id}  {claim.sentence}")
     click.echo(f"Report: {lab.relative(path)}")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,6 +17,7 @@ from nightlab.lab import Lab
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from nightlab.events import EventLog
     from nightlab.experiments.cells import Cell
@@ -23,51 +26,98 @@ if TYPE_CHECKING:
     from nightlab.servers.server import Server
 
 LEASE_SHARE = 4
+T = TypeVar("T")
 
 
 @click.command()
 @click.argument("experiment")
-@click.option("--dry-run", is_flag=True, help="Only say what would be asked.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be asked, how long it takes and what it costs.")
 @click.pass_obj
 def sweep(session: Session, experiment: str, dry_run: bool) -> None:
     """Ask every cell of EXPERIMENT that has no answer yet; its plan is frozen before the first one.
 
-    Exit code 1 where cells are still missing in the end.
+    Of an experiment of `kind: run`, make every run that is missing. Exit code 1 where cells are still missing in the
+    end.
     """
-    from nightlab.experiments.cells import cells
+    from nightlab.runs.plan import kind_of
+
+    lab = session.lab()
+    if kind_of(lab.experiment(experiment)) == "run":
+        _sweep_runs(lab, experiment, dry_run)
+    else:
+        _sweep_cells(lab, experiment, dry_run)
+
+
+def _sweep_cells(lab: Lab, experiment: str, dry_run: bool) -> None:
+    from nightlab.experiments.cells import cells, tally
     from nightlab.experiments.check import check, first_error
-    from nightlab.experiments.lock import read_lock
+    from nightlab.experiments.estimate import estimate
     from nightlab.experiments.plan import Plan
     from nightlab.experiments.samples import Samples
 
-    lab = session.lab()
     plan = Plan.load(lab.experiment(experiment))
     if error := first_error(check(plan)):
         raise error
     wanted = cells(plan)
     missing = Samples(plan.folder).missing(wanted)
     click.echo(f"{plan.name}: {len(wanted)} cells, {len(wanted) - len(missing)} answered, {len(missing)} missing")
-    for model, count in Counter(cell.model for cell in missing).items():
-        click.echo(f"  {model}  {count} missing")
+    models = Counter[str]()
+    for (model, _), count in tally(missing).items():
+        models[model] += count
     if dry_run:
-        click.echo(
-            "The plan is frozen." if read_lock(plan.folder) else "The plan is not frozen yet; a sweep freezes it."
-        )
+        click.echo(estimate(plan, missing, lab.config.concurrency).text())
+        _say_frozen(plan.folder)
     elif missing:
+        for model, count in models.items():
+            click.echo(f"  {model}  {count} missing")
         _freeze(lab, plan)
-        _ask(lab, plan, wanted, sorted({cell.model for cell in missing}))
+        _ask(lab, plan, wanted, sorted(models))
+
+
+def _sweep_runs(lab: Lab, experiment: str, dry_run: bool) -> None:
+    from nightlab.runs.estimate import estimate_runs
+    from nightlab.runs.freeze import freeze_run
+    from nightlab.runs.plan import RunPlan
+    from nightlab.runs.runner import run_all
+
+    plan = RunPlan.load(lab.experiment(experiment))
+    if dry_run:
+        click.echo(estimate_runs(plan))
+        _say_frozen(plan.folder)
+        return
+    _commit_frozen(lab, plan.folder, freeze_run(plan).sha256)
+    with _events(lab) as events:
+        from nightlab.compute import open_place
+
+        result = asyncio.run(_until_ended(run_all(lab, plan, open_place(lab), events=events)))
+    if error := result.error():
+        raise error
+    click.echo(f"{result.made} made, {result.failed} failed, {result.missing} missing of {result.planned}")
+    raise SystemExit(1 if result.missing else 0)
+
+
+def _say_frozen(folder: Path) -> None:
+    from nightlab.experiments.lock import read_lock
+
+    click.echo("The plan is frozen." if read_lock(folder) else "The plan is not frozen yet; a sweep freezes it.")
 
 
 def _freeze(lab: Lab, plan: Plan) -> None:
     """Fix the plan and commit its hash before any data; one that is fixed must be unchanged."""
     from nightlab.experiments.freeze import freeze
+
+    _commit_frozen(lab, plan.folder, freeze(plan).sha256)
+
+
+def _commit_frozen(lab: Lab, folder: Path, sha256: str) -> None:
     from nightlab.night.publish import repository
 
-    frozen = freeze(plan)
-    repository(lab).commit([plan.folder], f"{plan.name}: the plan is frozen", {"Nightlab-Plan": frozen.sha256})
+    repository(lab).commit([folder], f"{folder.name}: the plan is frozen", {"Nightlab-Plan": sha256})
 
 
-def _ask(lab: Lab, plan: Plan, wanted: Sequence[Cell], models: list[str]) -> None:
+@contextlib.contextmanager
+def _events(lab: Lab) -> Iterator[EventLog]:
+    """The log of one sweep, shown line by line, while this process holds the lab."""
     from nightlab.cli.lines import event_line
     from nightlab.events import EventLog
     from nightlab.night.lock import LabLock
@@ -78,12 +128,25 @@ def _ask(lab: Lab, plan: Plan, wanted: Sequence[Cell], models: list[str]) -> Non
     events = EventLog(lab.cache / "sweeps" / name)
     events.subscribe(lambda event: click.echo(event_line(event)))
     try:
-        failed, result = asyncio.run(_run(lab, plan, wanted, models, events))
+        yield events
     except asyncio.CancelledError:
         raise click.Abort from None
     finally:
         events.close()
         lock.release()
+
+
+async def _until_ended(work: Coroutine[Any, Any, T]) -> T:
+    """Do the work; TERM cancels it in order."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
+
+
+def _ask(lab: Lab, plan: Plan, wanted: Sequence[Cell], models: list[str]) -> None:
+    with _events(lab) as events:
+        failed, result = asyncio.run(_until_ended(_run(lab, plan, wanted, models, events)))
     for sentence in failed:
         click.echo(f"nightlab: {sentence}", err=True)
     click.echo(f"{result.answered} answered, {result.failed} failed, {result.missing} missing of {result.planned}")
@@ -96,9 +159,6 @@ async def _run(
     """Start, prove, ask, stop: what failed to start, and what became of the cells."""
     from nightlab.experiments.sweep import Endpoint, run_sweep
 
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     servers: list[Server] = []
     leases = asyncio.create_task(_keep(servers, lab.config.lease_seconds / LEASE_SHARE))
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,16 @@ def collect(
 ) -> Context:
     """Choose what concerns one experiment from a lab's server manifests and a night's events."""
     known = None if servers is None else _servers(design, rows, list(servers))
-    told = tuple(_event(event) for event in events if _concerns(event, design))
+    return replace(choose(design.name, events, cost, resamples), servers=known)
+
+
+def choose(
+    experiment: str, events: Iterable[Mapping[str, Any]], cost: Mapping[str, float] | None, resamples: int
+) -> Context:
+    """What concerns one experiment of a night's events, without servers."""
+    told = tuple(_event(event) for event in events if _concerns(event, experiment))
     numbers = None if cost is None else {name: float(value) for name, value in cost.items()}
-    return Context(known, told, numbers, resamples)
+    return Context(None, told, numbers, resamples)
 
 
 def _servers(design: Design, rows: Rows, servers: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
@@ -112,8 +119,8 @@ def _server(server: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _concerns(event: Mapping[str, Any], design: Design) -> bool:
-    return event.get("kind") in _TOLD and event.get("experiment", design.name) == design.name
+def _concerns(event: Mapping[str, Any], experiment: str) -> bool:
+    return event.get("kind") in _TOLD and event.get("experiment", experiment) == experiment
 
 
 def _event(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -47,9 +47,14 @@ def rebuild(folder: Path) -> list[Path]:
     """Make everything again from the rows and the snapshot; the files whose bytes changed."""
     from nightlab.evidence.analyze import analyze_again
     from nightlab.evidence.report import compile_report
+    from nightlab.evidence.run_report import compile_run_report
+    from nightlab.evidence.runs import is_run
 
     before = hashes(folder)
-    compile_report(folder, analyze_again(folder))
+    if is_run(folder):
+        compile_run_report(folder)
+    else:
+        compile_report(folder, analyze_again(folder))
     after = hashes(folder)
     return [path for path, sha in after.items() if before.get(path) != sha]
 
@@ -58,8 +63,13 @@ def rebuild_into(folder: Path, into: Path, *, pictures: bool) -> list[str]:
     """Make everything again beside a folder, which stays as it is; the names of the files that were made."""
     from nightlab.evidence.analyze import analyze_again
     from nightlab.evidence.report import compile_report
+    from nightlab.evidence.run_report import compile_run_report
+    from nightlab.evidence.runs import is_run
 
-    compile_report(folder, analyze_again(folder, into, pictures=pictures), into)
+    if is_run(folder):
+        compile_run_report(folder, into=into)
+    else:
+        compile_report(folder, analyze_again(folder, into, pictures=pictures), into)
     return [str(path.relative_to(into)) for path in made(into)]
 
 

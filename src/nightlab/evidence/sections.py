@@ -15,6 +15,7 @@ from nightlab.evidence.withdrawn import Withdrawn
 
 if TYPE_CHECKING:
     from nightlab.evidence.analyze import Analysis
+    from nightlab.evidence.context import Context
 
 Section = Callable[[], Markdown]
 
@@ -200,9 +201,14 @@ def _count_row(grid: Table, model: str | None) -> tuple[Markdown, ...]:
 
 def told(analysis: Analysis, kind: str) -> Markdown:
     """The events of one kind: what, why, where."""
+    return told_lines(analysis.context, kind)
+
+
+def told_lines(context: Context, kind: str) -> Markdown:
+    """The events of one kind in a snapshot."""
     hidden = ("v", "t", "kind", "key", "experiment", "night")
     lines = []
-    for event in analysis.context.told(kind):
+    for event in context.told(kind):
         parts = [str(event[name]) for name in ("what", "why", "where") if event.get(name)]
         rest = [f"{name} {value}" for name, value in event.items() if name not in (*hidden, "what", "why", "where")]
         lines.append(escape("; ".join([*parts, *rest])))

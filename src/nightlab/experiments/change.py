@@ -7,8 +7,9 @@ can be replaced, but the comments inside it are lost with it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 
@@ -18,10 +19,16 @@ from nightlab.experiments.plan import CONFIG, Plan
 from nightlab.files import parse_yaml, read_text, write_atomic
 
 Node = yaml.Node
+P = TypeVar("P")
 
 
 def apply(folder: Path, changes: Mapping[str, object]) -> Plan:
     """Set values of a folder's config.yaml by key path; raises PlanError or FrozenError, and nothing is written."""
+    return apply_to(folder, changes, Plan.parse)
+
+
+def apply_to(folder: Path, changes: Mapping[str, object], parse: Callable[[str, Path], P]) -> P:
+    """The same for a plan of another kind, which `parse` reads and checks."""
     path = folder / CONFIG
     text = read_text(path, PlanError)
     parse_yaml(text, path, PlanError)
@@ -31,7 +38,7 @@ def apply(folder: Path, changes: Mapping[str, object]) -> Plan:
         raise FrozenError(f"`{fixed[0]}` cannot change: the plan is frozen", where=path, hint=hint)
     for key, value in changes.items():
         text = set_value(text, key, value, path)
-    plan = Plan.parse(text, folder)
+    plan = parse(text, folder)
     write_atomic(path, text)
     return plan
 

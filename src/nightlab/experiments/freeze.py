@@ -79,8 +79,8 @@ def deviations(plan: Plan) -> list[str]:
     now = document(plan, _present(plan, lock.treatments))
     causes = [part for part in now if part != "cells"]  # the cells follow from the rest
     before = lock.document | {"plan": frozen_plan(lock.document)}
-    found = [text for part in causes for text in _differences(before.get(part), now[part], part)]
-    return found or list(_differences(lock.document.get("cells"), now["cells"], "cells"))
+    found = [text for part in causes for text in differences(before.get(part), now[part], part)]
+    return found or list(differences(lock.document.get("cells"), now["cells"], "cells"))
 
 
 def frozen_plan(document: dict[str, Any]) -> dict[str, Any]:
@@ -126,7 +126,8 @@ def _present(plan: Plan, frozen: Treatments) -> Treatments:
     return Treatments(models, adapters)
 
 
-def _differences(old: object, new: object, path: str) -> Iterator[str]:
+def differences(old: object, new: object, path: str) -> Iterator[str]:
+    """What differs between two JSON values, one text for each key."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
             at = f"{path}.{key}" if path else str(key)
@@ -135,10 +136,10 @@ def _differences(old: object, new: object, path: str) -> Iterator[str]:
             elif key not in old:
                 yield f"{at} was added"
             else:
-                yield from _differences(old[key], new[key], at)
+                yield from differences(old[key], new[key], at)
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for number, (before, after) in enumerate(zip(old, new, strict=True)):
-            yield from _differences(before, after, f"{path}[{number}]")
+            yield from differences(before, after, f"{path}[{number}]")
     elif old != new:
         yield f"{path} was {_short(old)}, is {_short(new)}"
 

@@ -128,6 +128,8 @@ def _gather(case: Case) -> Move | None:
     """Start servers, heal what names its remedy, sweep on each that is proven, free each that is done."""
     if _dropped(case) or case.judging or case.analysis:
         return None
+    if case.progress.get("kind") == "run":
+        return _run(case)
     calls: list[Call] = []
     whys: list[str] = []
     for model, missing in case.progress["missing"].items():
@@ -145,6 +147,28 @@ def _gather(case: Case) -> Move | None:
     if handles:
         return "I wait for the servers and sweeps under way.", [("wait", {"handles": handles, "minutes": WAIT_MINUTES})]
     return None
+
+
+def _run(case: Case) -> Move | None:
+    """The runs of an experiment of `kind: run`: made, waited for; given up, with a question, when they stop again."""
+    runs = case.serving("runs")
+    name = case.experiment
+    if runs.given_up or runs.sweep == "done" or not (case.progress["missing"] or runs.sweep):
+        return None
+    if runs.sweep == "running":
+        return "I wait for the runs under way.", [("wait", {"handles": list(_running(case)), "minutes": WAIT_MINUTES})]
+    if runs.sweep is None or runs.sweeps < MAX_SWEEPS:
+        return f"The runs of {name} are made.", [("run_sweep", {"experiment": name, "models": ["runs"]})]
+    cause = (runs.failure or {}).get("what")
+    question = {
+        "about": f"{name}/runs",
+        "question": f"The runs of {name} do not end well: {cause}. How should it go on?",
+        "why": "the same failure came again and again, and no rule mends a command",
+        "options": ["mend the command in a new experiment", "leave it"],
+        "went_on_with": "the runs that have metrics; the others stay missing and are reported so",
+        "cost_of_wrong": "those runs, one more night",
+    }
+    return f"{name} cannot go on by rule; I ask, and go on without it.", [("ask", question)]
 
 
 def _serve(case: Case, serving: Serving) -> Move | None:
@@ -202,7 +226,8 @@ def _conclude(case: Case) -> Move | None:
             return None
         message = f"{name}: record of the night"
         return "I commit what was written.", [("commit", {"experiment": name, "message": message})]
-    if case.judging is None and "run_judges failed" not in done:
+    samples = case.progress.get("kind") != "run"
+    if samples and case.judging is None and "run_judges failed" not in done:
         return "All that could be asked is asked; it is judged blind.", [("run_judges", {"experiment": name})]
     if case.judging == "running":
         return "I wait for the judges.", [("wait", {"handles": [f"judges:{name}"], "minutes": WAIT_MINUTES})]
@@ -215,7 +240,8 @@ def _conclude(case: Case) -> Move | None:
 
 def _record(case: Case) -> list[Call]:
     name = case.experiment
-    status = "partial" if _given_up(case) or case.judging != "done" or case.analysis is None else "done"
+    judged = case.judging == "done" or case.progress.get("kind") == "run"
+    status = "partial" if _given_up(case) or not judged or case.analysis is None else "done"
     verdicts = (case.analysis or {}).get("verdicts", [])
     return [
         *(("ask", {"about": name, **question}) for question in _questions(case, verdicts)),

@@ -5,6 +5,7 @@ Counts come from line scans, not from the models, so that a situation is cheap o
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +19,11 @@ from nightlab.experiments.rubric import Rubric
 from nightlab.experiments.samples import SAMPLES, Samples
 from nightlab.judging.rows import JUDGMENTS, counts, read_judgments
 from nightlab.lab import Lab
+from nightlab.runs.plan import RunPlan, kind_of
+from nightlab.runs.runner import missing_runs
+
+RUNS = "runs"
+"""What stands for the model in the sweep of an experiment of `kind: run`."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,7 @@ class Progress:
     """One experiment: counts by model, and what its next step builds on. `problem`: why its plan cannot be read."""
 
     experiment: str
+    kind: str = "sample"
     question: str = ""
     frozen: bool = False
     planned: dict[str, int] = field(default_factory=dict)
@@ -50,6 +57,8 @@ def progress(lab: Lab, name: str) -> Progress:
     """How far an experiment is. Raises UsageError where there is none of that name."""
     folder = lab.experiment(name)
     try:
+        if kind_of(folder) == "run":
+            return _runs(RunPlan.load(folder))
         plan = Plan.load(folder)
         frozen = read_lock(folder) is not None
         rubric = Rubric.load(plan.rubric)
@@ -72,6 +81,23 @@ def progress(lab: Lab, name: str) -> Progress:
         judgments_planned=sum(answered.values()) * plan.judge.repeats,
         analyzed=_newer(folder / "claims.yaml", folder),
         reported=_newer(folder / "report.md", folder),
+    )
+
+
+def _runs(plan: RunPlan) -> Progress:
+    """How far an experiment of `kind: run` is: its runs stand where a model's cells would."""
+    with contextlib.closing(Samples(plan.folder)) as samples:
+        made = len(samples.keys())
+        missing = len(missing_runs(plan, samples))
+    return Progress(
+        experiment=plan.name,
+        kind="run",
+        question=plan.question,
+        frozen=read_lock(plan.folder) is not None,
+        planned={RUNS: made + missing},
+        answered={RUNS: made},
+        analyzed=_newer(plan.folder / "claims.yaml", plan.folder),
+        reported=_newer(plan.folder / "report.md", plan.folder),
     )
 
 

@@ -16,6 +16,8 @@ from nightlab.evidence.analyze import Analysis, analyze, analyze_again
 from nightlab.evidence.context import FILE as CONTEXT
 from nightlab.evidence.lint import lint
 from nightlab.evidence.report import compile_report, compile_text
+from nightlab.evidence.run_report import compile_run_report, compile_run_text
+from nightlab.evidence.runs import RunAnalysis, analyze_runs, analyze_runs_again, is_run
 from nightlab.evidence.sandbox import render
 from nightlab.evidence.withdrawn import read_withdrawn
 from nightlab.experiments.marks import MARKS
@@ -29,7 +31,7 @@ _KEPT: dict[Path, tuple[tuple[int, ...], Analysis]] = {}
 """The last analysis of each experiment in this process, with the state of the files it rests on."""
 
 
-def analyze_experiment(lab: Lab, experiment: str) -> Analysis:
+def analyze_experiment(lab: Lab, experiment: str) -> Analysis | RunAnalysis:
     """Tables, verdicts, claims and figures of an experiment, kept for its report.
 
     Raises ConservationError, FrozenError.
@@ -37,6 +39,8 @@ def analyze_experiment(lab: Lab, experiment: str) -> Analysis:
     folder = lab.experiment(experiment)
     nights = list(nights_of(lab, folder.name))
     events = [row for night in nights for row in EventLog(lab.night(night)).read()]
+    if is_run(folder):
+        return analyze_runs(folder, events=events, cost=_cost(lab, nights), resamples=lab.config.bootstrap)
     servers = manifests(lab)
     with _DRAWING:
         analysis = analyze(
@@ -54,6 +58,8 @@ def manifests(lab: Lab) -> list[dict[str, Any]]:
 def report_experiment(lab: Lab, experiment: str) -> Path:
     """Compile an experiment's report from its last analysis. Raises ReportError, QueryError."""
     folder = lab.experiment(experiment)
+    if is_run(folder):
+        return compile_run_report(folder)
     with _DRAWING:
         stamp, analysis = _KEPT.get(folder, (None, None))
         return compile_report(folder, analysis if stamp == _stamp(folder) else None)
@@ -70,6 +76,9 @@ def compile_words(lab: Lab, experiment: str, text: str) -> str:
     if not (folder / CONTEXT).is_file():
         lint(text, WORDS, names)
         return render(text, {}, WORDS)
+    if is_run(folder):
+        with tempfile.TemporaryDirectory() as place:
+            return compile_run_text(text, WORDS, analyze_runs_again(folder, Path(place)), names)
     with _DRAWING:
         stamp, analysis = _KEPT.get(folder, (None, None))
         if analysis is None or stamp != _stamp(folder):

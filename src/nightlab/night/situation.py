@@ -88,7 +88,7 @@ def _experiment(lab: Lab, name: str) -> dict[str, Any]:
     """The progress of an experiment, and the proven servers that already answer for it."""
     try:
         done = progress(lab, name)
-        ready = _ready(lab, name) if done.missing and not done.problem else {}
+        ready = _ready(lab, name) if done.missing and not done.problem and done.kind == "sample" else {}
     except NightlabError as error:
         there = (lab.experiments / name).is_dir()
         return {

@@ -26,6 +26,8 @@ from nightlab.judging.marker import MarkerJudge
 from nightlab.judging.run import run_judges
 from nightlab.lab import Lab
 from nightlab.night import serving
+from nightlab.runs.plan import RunPlan, kind_of
+from nightlab.runs.runner import run_all
 from nightlab.servers import routes
 from nightlab.servers.server import Server, list_servers
 
@@ -123,7 +125,10 @@ class NightWorks:
         return {"server": server_id, "model": manifest.model, "served": sorted(manifest.conditions)}
 
     async def _sweep(self, experiment: str, model: str) -> dict[str, Any]:
-        plan = Plan.load(self.lab.experiment(experiment))
+        folder = self.lab.experiment(experiment)
+        if kind_of(folder) == "run":
+            return await self._runs(RunPlan.load(folder))
+        plan = Plan.load(folder)
         server = await serving.reached(
             self.lab, await asyncio.to_thread(serving.endpoint, self.lab, plan, plan.model(model))
         )
@@ -142,6 +147,12 @@ class NightWorks:
         if error := result.error():
             raise error
         return {"planned": result.planned, "answered": result.answered, "missing": result.missing}
+
+    async def _runs(self, plan: RunPlan) -> dict[str, Any]:
+        result = await run_all(self.lab, plan, self.place, events=self.events, budget=self.budget)
+        if error := result.error():
+            raise error
+        return {"planned": result.planned, "answered": result.made, "failed": result.failed, "missing": result.missing}
 
     async def _judges(self, experiment: str) -> dict[str, Any]:
         plan = Plan.load(self.lab.experiment(experiment))

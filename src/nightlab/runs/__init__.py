@@ -1,0 +1,1 @@
+"""Experiments of `kind: run`: a command over a grid of parameters, each run a contained job with measured results."""

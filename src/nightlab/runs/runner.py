@@ -1,0 +1,269 @@
+"""The runner of `kind: run`: every missing run of a frozen plan becomes a job of a place, a few at a time.
+
+A run that gave its metrics is a line of samples.jsonl, any other attempt a line of failures.jsonl. A run is named by
+its key, a job by the key and the attempt: after a crash the jobs that still live are found again, results that were
+written but not yet noted are noted, and only what is missing is started. The same failure K times in a row stops it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nightlab.budget import Budget
+from nightlab.compute.place import Job, JobSpec, Place
+from nightlab.errors import BudgetExceeded, SweepStopped
+from nightlab.events import EventLog
+from nightlab.experiments.lock import read_lock
+from nightlab.experiments.samples import Samples, sole_writer
+from nightlab.files import now, write_atomic
+from nightlab.lab import Lab
+from nightlab.runs.freeze import frozen_inputs, verify_run
+from nightlab.runs.one import LOG, SPEC
+from nightlab.runs.plan import RunCell, RunPlan
+from nightlab.runs.result import Result
+from nightlab.runs.search import Decision, search_state
+
+POLL = 0.1
+STARTING = 60.0  # seconds beyond its limit that a job may take to start and to end
+LEASE_SHARE = 4
+LOSSES = 2  # jobs of one run that may be lost (a machine went away) before it counts as failed
+
+
+@dataclass(frozen=True)
+class RunsResult:
+    """What became of a plan's runs: planned (the full grid), made and failed in this call, missing (none: done)."""
+
+    planned: int
+    made: int
+    failed: int
+    missing: int
+    seconds: float
+    stopped: str = ""
+    failure: str = ""
+    decisions: tuple[Decision, ...] = ()
+
+    def error(self) -> SweepStopped | None:
+        """Why it was given up, as an error to raise or to show."""
+        if not self.stopped:
+            return None
+        what = f"the runs stopped: {self.stopped}"
+        hint = "read the log of the run (its path is in failures.jsonl), mend the command, then run it again"
+        return SweepStopped(what, failure=self.failure, sample=self.stopped, hint=hint)
+
+
+def missing_runs(plan: RunPlan, samples: Samples, failed: frozenset[str] = frozenset()) -> list[RunCell]:
+    """The runs that come next: of a grid all that have no line yet, of a search those that it needs now."""
+    if plan.config.search is not None:
+        rows = {row["key"]: row for row in samples.rows()}
+        return list(search_state(plan, rows, failed).next)
+    lock = read_lock(plan.folder)
+    done = samples.keys()
+    grid = plan.grid(frozen_inputs(lock) if lock else None)
+    return [cell for cell in grid if cell.key not in done and cell.key not in failed]
+
+
+async def run_all(
+    lab: Lab, plan: RunPlan, place: Place, *, events: EventLog | None = None, budget: Budget | None = None
+) -> RunsResult:
+    """Make every run that is missing; raises FrozenError, LockHeld, StorageError. Cancelling it ends the jobs."""
+    await asyncio.to_thread(verify_run, plan)
+    with sole_writer(plan.folder), contextlib.closing(Samples(plan.folder)) as samples:
+        runner = _Runner(lab, plan, place, samples, events, budget)
+        return await runner.run()
+
+
+class _Runner:
+    def __init__(
+        self, lab: Lab, plan: RunPlan, place: Place, samples: Samples, events: EventLog | None, budget: Budget | None
+    ) -> None:
+        self._lab, self._plan, self._place, self._samples = lab, plan, place, samples
+        self._events, self._budget = events, budget
+        self._made = 0
+        self._failed: set[str] = set()
+        self._streak: tuple[str, int] = ("", 0)
+        self._stopped = self._failure = ""
+        self._lost: Counter[str] = Counter()
+        self._attempts = Counter(str(row["key"]) for row in samples.failures())
+
+    async def run(self) -> RunsResult:
+        start = time.monotonic()
+        todo = missing_runs(self._plan, self._samples)
+        planned = len(self._plan.grid(self._inputs()))
+        self._emit("sweep_started", planned=planned, missing=len(todo), models=[])
+        try:
+            while todo and not self._stopped:
+                await self._batch(todo)
+                todo = missing_runs(self._plan, self._samples, frozenset(self._failed))
+        finally:
+            self._samples.close()
+        left = len(missing_runs(self._plan, self._samples))
+        decisions = self._decisions()
+        result = RunsResult(
+            planned,
+            self._made,
+            len(self._failed),
+            left,
+            time.monotonic() - start,
+            self._stopped,
+            self._failure,
+            decisions,
+        )
+        self._finish(result)
+        return result
+
+    async def _batch(self, todo: Sequence[RunCell]) -> None:
+        """Make these runs, a few at a time; the jobs are ended where this is cancelled."""
+        waiting = iter(todo)
+        jobs: set[asyncio.Task[Job]] = set()
+
+        async def work() -> None:
+            for cell in waiting:
+                if self._over():
+                    return
+                await self._one(cell, jobs)
+
+        tasks = [asyncio.create_task(work()) for _ in range(min(self._plan.config.max_parallel, len(todo)))]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for starting in jobs:
+                await asyncio.to_thread((await starting).stop)
+
+    async def _one(self, cell: RunCell, jobs: set[asyncio.Task[Job]]) -> None:
+        attempt = self._attempts[cell.key] + 1
+        folder = self._plan.out(cell)
+        found = Result.read(folder) if self._attempt_of(folder) == attempt else None
+        if found is None:
+            starting = asyncio.create_task(asyncio.to_thread(self._start, cell, folder, attempt))
+            jobs.add(starting)  # a start that is cancelled half-way would leave a job that nobody knows
+            found = await self._wait(await asyncio.shield(starting), folder)
+            if found is None:
+                return
+            jobs.discard(starting)
+        self._note(cell, found, attempt, folder)
+
+    def _attempt_of(self, folder: Path) -> int | None:
+        """Which attempt a run's folder is of."""
+        try:
+            return int(json.loads((folder / SPEC).read_text(encoding="utf-8"))["attempt"])
+        except FileNotFoundError:
+            return None
+
+    def _start(self, cell: RunCell, folder: Path, attempt: int) -> Job:
+        """Start the job of a run, or find it again."""
+        config = self._plan.config
+        if self._attempt_of(folder) != attempt:
+            (folder / "result.json").unlink(missing_ok=True)
+            spec = {
+                "v": 1,
+                "attempt": attempt,
+                "root": str(self._plan.root),
+                "argv": self._plan.argv(cell, folder),
+                "env": dict(config.env),
+                "seconds": config.timeout_seconds,
+                "memory_gb": config.memory_gb,
+                "metrics": list(config.metrics),
+                "metrics_from": config.metrics_from,
+                "artefacts": list(config.artefacts),
+                "containment": self._lab.config.containment,
+            }
+            write_atomic(folder / SPEC, json.dumps(spec, indent=1, ensure_ascii=False) + "\n")
+        return self._place.start(
+            JobSpec(
+                key=f"{self._plan.name}/{cell.key}/{attempt}",
+                argv=(sys.executable, "-P", "-m", "nightlab.runs.one", str(folder / SPEC)),
+                cwd=str(self._plan.root),
+                lease_seconds=self._lab.config.lease_seconds,
+            )
+        )
+
+    async def _wait(self, job: Job, folder: Path) -> Result | None:
+        """Wait for a job's end, and renew its lease meanwhile; None where everything stops before."""
+        deadline = time.monotonic() + self._plan.config.timeout_seconds + STARTING
+        renewed = time.monotonic()
+        while (state := await asyncio.to_thread(job.state)) == "running":
+            if self._over():
+                return None
+            if time.monotonic() > deadline:
+                await asyncio.to_thread(job.stop)
+                break
+            if time.monotonic() - renewed > self._lab.config.lease_seconds / LEASE_SHARE:
+                job.renew()
+                renewed = time.monotonic()
+            await asyncio.sleep(POLL)
+        found = Result.read(folder)
+        if found is not None:
+            return found
+        return Result(
+            "lost", job.exit_code(), f"the job ended without a result: {state}, {job.reason() or 'no reason'}"
+        )
+
+    def _over(self) -> bool:
+        if not self._stopped and self._budget is not None:
+            try:
+                self._budget.check_clock()
+            except BudgetExceeded as error:
+                self._stopped, self._failure = error.what, "clock"
+        return bool(self._stopped)
+
+    def _note(self, cell: RunCell, found: Result, attempt: int, folder: Path) -> None:
+        """Add the line of an attempt."""
+        self._attempts[cell.key] = attempt
+        log = str((folder / LOG).relative_to(self._plan.folder))
+        told: dict[str, Any] = {"params": dict(cell.params), "replicate": cell.replicate, "seed": cell.seed}
+        told |= {"log": log, "seconds": round(found.seconds, 3), "peak_mb": found.peak_mb, "attempt": attempt}
+        told |= {"place": self._place.name, "level": found.level, "t": now()}
+        if found.status == "ok":
+            self._samples.append(
+                {"key": cell.key, **told, "metrics": dict(found.metrics), "artefacts": dict(found.artefacts)}
+            )
+            self._made += 1
+            self._streak = ("", 0)
+        else:
+            self._samples.failed.append({"key": cell.key, "class": found.status, "error": found.why, **told})
+            self._lost[cell.key] += found.status == "lost"
+            if found.status != "lost" or self._lost[cell.key] > LOSSES:
+                self._failed.add(cell.key)
+            kind = f"{found.status}: {re.sub('[0-9a-f]{8,}|[0-9.]+', '#', found.why)}"
+            self._streak = (kind, self._streak[1] + 1) if self._streak[0] == kind else (kind, 1)
+            if self._streak[1] >= self._plan.config.stop.max_identical_failures and not self._stopped:
+                self._stopped = f"{found.status}, {self._streak[1]} times in a row: {found.why}"
+                self._failure = found.status
+        self._emit("sweep_progress", models=[], answered=self._made, failed=len(self._failed), run=cell.label)
+
+    def _inputs(self) -> Mapping[str, str] | None:
+        lock = read_lock(self._plan.folder)
+        return frozen_inputs(lock) if lock else None
+
+    def _decisions(self) -> tuple[Decision, ...]:
+        if self._plan.config.search is None:
+            return ()
+        rows = {row["key"]: row for row in self._samples.rows()}
+        return search_state(self._plan, rows, frozenset(self._failed)).decisions
+
+    def _finish(self, result: RunsResult) -> None:
+        if result.failed or result.stopped:
+            what = f"{result.failed} runs of {self._plan.name} gave no metrics"
+            self._emit("degradation", what=what, why=result.stopped or "see failures.jsonl", where="runs")
+        counts = {name: getattr(result, name) for name in ("planned", "failed", "missing")}
+        self._emit(
+            "sweep_finished", models=[], asked=result.made + result.failed, answered=result.made, **counts,
+            seconds=round(result.seconds, 3), stopped=[result.stopped] if result.stopped else [],
+        )  # fmt: skip
+
+    def _emit(self, kind: str, **fields: object) -> None:
+        if self._events is not None:
+            self._events.emit(kind, experiment=self._plan.name, **fields)
