@@ -78,7 +78,7 @@ class Study:
         sizes = {"hidden_size": HIDDEN, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2}
         config = {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": LAYERS, "head_dim": 4} | sizes | changes
         (folder / "config.json").write_text(json.dumps(config))
-        (folder / "model.safetensors").write_bytes(name.encode() * 8)
+        write_tensors(folder / "model.safetensors", {}, {"name": name})
         return folder
 
     def adapter(self, name: str, base: str, *, layers: int = LAYERS, hidden: int = HIDDEN, fill: float = 1.0) -> Path:

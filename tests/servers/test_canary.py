@@ -63,7 +63,8 @@ async def test_an_adapter_without_effect_is_a_missing_treatment(
     manifest = load(lab, server.manifest.id)
     assert (manifest.state, manifest.failure) == ("failed", "treatment_missing")
     assert manifest.canary is not None
-    assert manifest.canary["checks"][2]["evidence"]["mean_abs_dlogprob"] == 0
+    (effect,) = [c for c in manifest.canary["checks"] if c["name"] == "full_differs_from_base"]
+    assert effect["evidence"]["mean_abs_dlogprob"] == 0
     assert kinds(events) == ["server_starting", "canary", "server_failed"]
     with pytest.raises(CanaryFailed) as again:
         await Server.attach(lab, place, manifest.id).ensure_ready(events)

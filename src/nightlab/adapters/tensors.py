@@ -68,6 +68,16 @@ def _bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
 
 def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
     """The tensors of a safetensors file and its metadata, without reading the weights. Raises AdapterError."""
+    raw, size, length = _read_raw(path)
+    metadata = raw.pop("__metadata__", {}) or {}
+    entries = {name: _entry(name, value, path) for name, value in raw.items()}
+    if max((e.end for e in entries.values()), default=0) != size - 8 - length:
+        raise AdapterError("incomplete safetensors file: its weights are cut short", where=path, hint="copy it again")
+    return entries, {str(k): str(v) for k, v in metadata.items()}
+
+
+def _read_raw(path: Path) -> tuple[dict[str, Any], int, int]:
+    """A file's header as it stands there, the file's size, and the header's."""
     try:
         size = path.stat().st_size
         with path.open("rb") as source:
@@ -79,11 +89,7 @@ def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
         raise AdapterError("not a safetensors file: its header cannot be read", where=path) from problem
     if not isinstance(raw, dict):
         raise AdapterError("incomplete safetensors file: its header is cut short", where=path)
-    metadata = raw.pop("__metadata__", {}) or {}
-    entries = {name: _entry(name, value, path) for name, value in raw.items()}
-    if max((e.end for e in entries.values()), default=0) != size - 8 - length:
-        raise AdapterError("incomplete safetensors file: its weights are cut short", where=path, hint="copy it again")
-    return entries, {str(k): str(v) for k, v in metadata.items()}
+    return raw, size, length
 
 
 def _entry(name: str, value: Any, path: Path) -> Entry:
@@ -98,6 +104,15 @@ def _entry(name: str, value: Any, path: Path) -> Entry:
     if end - start != math.prod(shape) * _WIDTH[entry.dtype]:
         raise AdapterError(f"not a safetensors file: {name!r} has the wrong number of bytes", where=path)
     return entry
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of a safetensors file's tensors, of whatever type; only its header is read. Raises AdapterError."""
+    raw = _read_raw(path)[0]
+    try:
+        return {name: tuple(int(n) for n in entry["shape"]) for name, entry in raw.items() if name != "__metadata__"}
+    except (KeyError, TypeError, ValueError) as problem:
+        raise AdapterError("not a safetensors file: an entry is malformed", where=path) from problem
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

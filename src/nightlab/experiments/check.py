@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nightlab.adapters.amplification import LayerWeights, flat_weights, overlaps, same_weights
-from nightlab.adapters.card import AdapterCard, check_fits
+from nightlab.adapters.card import AdapterCard
+from nightlab.adapters.fit import fit
 from nightlab.errors import AdapterError, AmplificationError, PlanError, RubricError, UsageError, nearest
 from nightlab.experiments import schema
 from nightlab.experiments.identity import adapter_folder, card, model_folder, num_layers
@@ -181,7 +182,7 @@ def _no_adapter(plan: Plan, model: schema.Model, adapter: str) -> Problem:
 
 def _fit(plan: Plan, model: schema.Model, folder: Path | None, found: AdapterCard) -> Iterator[Problem]:
     """Whether an adapter belongs to a model: by the id it was trained on, and by its shapes."""
-    misfits = check_fits(found, folder) if folder else []
+    misfits = fit(found, folder).problems if folder else ()
     others = {other.id for other in plan.models if other.name != model.name}
     if found.base and found.base not in (model.id, model.path):
         what = f"the adapter of {model.name} was trained on {found.base}; the plan calls the model {model.id}"

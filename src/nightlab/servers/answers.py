@@ -102,11 +102,20 @@ class ChatRequest:
         body["messages"] = [{"role": m.role, "content": m.content} for m in self.messages]
         if self.logprobs:
             body["logprobs"] = True
-        if self._continues():
+        if self.continues:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         return body
 
-    def _continues(self) -> bool:
+    def tokenize_body(self) -> dict[str, Any]:
+        """The JSON body for /tokenize: what would be read, without an answer."""
+        if self.prompt is not None:
+            return {"model": self.model, "prompt": self.prompt}
+        kept = ("model", "messages", "continue_final_message", "add_generation_prompt")
+        return {name: value for name, value in self.body().items() if name in kept}
+
+    @property
+    def continues(self) -> bool:
+        """Whether the last message is continued."""
         if self.continue_final is not None:
             return self.continue_final
         return bool(self.messages) and self.messages[-1].role == "assistant"

@@ -107,6 +107,14 @@ class Chat:
         """Unload an adapter. Raises ChatError."""
         await self._exchange("POST", "/v1/unload_lora_adapter", {"lora_name": name}, timeout)
 
+    async def tokens(self, request: ChatRequest, *, timeout: float = 30.0) -> list[int]:
+        """The token ids that the server reads for a request, by /tokenize. Raises ChatError."""
+        text = await self._exchange("POST", "/tokenize", request.tokenize_body(), timeout)
+        try:
+            return [int(token) for token in json.loads(text)["tokens"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise broken("no tokens", text, self.url) from error
+
     async def version(self, *, timeout: float = 10.0) -> str:
         """The server's version text. Raises ChatError."""
         text = await self._exchange("GET", "/version", None, timeout)

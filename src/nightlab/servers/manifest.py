@@ -15,6 +15,7 @@ from nightlab.errors import StorageError, UsageError, nearest
 from nightlab.files import write_atomic
 from nightlab.lab import Lab
 from nightlab.servers.code import CodeState
+from nightlab.servers.readings import Reading
 
 ServerState = Literal["starting", "ready", "failed", "stopped"]
 
@@ -82,6 +83,11 @@ class Manifest(BaseModel):
     error: str | None = None
     remedy: str | None = None
     canary: dict[str, Any] | None = None
+    """The latest one in full: id, time, when in the server's life, and every check with its evidence."""
+    canaries: list[dict[str, Any]] = []
+    """All of them in short, oldest first."""
+    reference: dict[str, list[Reading]] = {}
+    """The answers of the first canary of the running process, by served name."""
     started: str
     ready: str | None = None
     stopped: str | None = None

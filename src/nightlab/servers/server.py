@@ -93,13 +93,26 @@ class Server:
             key = f"{self.manifest.job}:starting"
             events.once(key, "server_starting", server=self.manifest.id, **self._names(), port=self.manifest.port)
             try:
-                return await self._prove(events)
+                return await self._prove(events, "adopted" if self.manifest.state == "ready" else "started")
             except ServerError as error:
                 again = self.manifest.port_wanted == 0 and self.manifest.attempt + 1 < ATTEMPTS
                 if not (again and error.failure in _PORT_TROUBLE and self.manifest.state == "starting"):
                     await self._fail(error, events)
                     raise
             await self._start_elsewhere()
+
+    async def prove_again(self, events: EventLog, at: str) -> Manifest:
+        """The canary once more, in a ready server's life: `at` says when (adopted, reloaded, end of a sweep).
+
+        Its answers are compared with those of the first canary. A server that fails is stopped. Raises ServerError,
+        CanaryFailed.
+        """
+        self._refuse_ended()
+        try:
+            return await self._prove(events, at)
+        except ServerError as error:
+            await self._fail(error, events)
+            raise
 
     async def stop(self, events: EventLog | None = None, *, grace: float = 5.0) -> None:
         """End it and everything it started; a failed server stays recorded as failed."""
@@ -132,7 +145,7 @@ class Server:
         self._save(attempt=attempt, job=f"{self.manifest.id}.{attempt}", port=self.place.free_port(), url=None)
         await self._start()
 
-    async def _prove(self, events: EventLog) -> Manifest:
+    async def _prove(self, events: EventLog, at: str) -> Manifest:
         job, timeout = self.job, self.lab.config.server_timeout
         if job is None:
             raise self._error(explain("server_lost"))
@@ -146,7 +159,7 @@ class Server:
             subject = readiness.Subject(self.manifest, job, chat)
             await readiness.wait_until_ready(subject, timeout)
             await readiness.load_adapters(subject, timeout)
-            await self._check_canary(chat, events)
+            await self._check_canary(chat, events, at)
             versions = {**self.manifest.versions, "server": await _version(chat)}
         if self._stopped_meanwhile():
             raise self._error(explain("stopped"))
@@ -158,13 +171,18 @@ class Server:
     def _queued(self, events: EventLog, why: str) -> None:
         events.once(f"{self.manifest.job}:queued", "server_queued", server=self.manifest.id, **self._names(), why=why)
 
-    async def _check_canary(self, chat: Chat, events: EventLog) -> None:
-        result = await canary.check(chat, self.manifest)
-        self._save(canary={"t": now(), **result.model_dump()})
+    async def _check_canary(self, chat: Chat, events: EventLog, at: str) -> None:
+        seen = self.manifest
+        result = await canary.check(chat, seen, model=self.lab.root / seen.model_path, before=seen.reference)
+        name = f"{seen.id}/{len(seen.canaries) + 1}"
+        short = {"id": name, "t": now(), "at": at, "passed": result.passed, "failure": result.failure}
+        whole = {**short, "checks": [check.model_dump() for check in result.checks]}
+        reference = seen.reference or (canary.reference(seen, result) if result.passed else {})
+        self._save(canary=whole, canaries=[*seen.canaries, short], reference=reference)
         failed = next((c for c in result.checks if not c.passed), None)
-        summary = {"passed": result.passed, "failure": result.failure, "checks": len(result.checks)}
+        summary = {"passed": result.passed, "failure": result.failure, "checks": len(result.checks), "at": at}
         evidence = failed.evidence if failed else {}
-        events.emit("canary", server=self.manifest.id, model=self.manifest.model, **summary, evidence=evidence)
+        events.emit("canary", server=seen.id, model=seen.model, canary=name, **summary, evidence=evidence)
         if result.failure is not None:
             raise self._error(explain(result.failure), CanaryFailed)
 

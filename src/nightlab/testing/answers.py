@@ -21,13 +21,17 @@ NO_EFFECT = ""
 
 
 def effect_of(adapter: Path) -> str:
-    """What an adapter does, as a text: empty where it does nothing."""
-    record = adapter / "amplification.json"
-    if not record.is_file():
-        return hashlib.sha256(str(adapter).encode()).hexdigest()
-    data = json.loads(record.read_text(encoding="utf-8"))
-    weights = [*data.get("attention", []), *data.get("mlp", [])]
-    return NO_EFFECT if not any(weights) else hashlib.sha256(json.dumps(weights).encode()).hexdigest()
+    """What an adapter does, as a text: empty where it does nothing, the same scaled by one and as it is."""
+    record, config = adapter / "amplification.json", adapter / "adapter_config.json"
+    weights: list[float] = []
+    if record.is_file():
+        data = json.loads(record.read_text(encoding="utf-8"))
+        weights = [*data.get("attention", []), *data.get("mlp", [])]
+        if not any(weights):
+            return NO_EFFECT
+    if set(weights) <= {1.0} and config.is_file():
+        return hashlib.sha256(config.read_bytes()).hexdigest()
+    return hashlib.sha256((json.dumps(weights) if weights else str(adapter)).encode()).hexdigest()
 
 
 def asked_text(body: Mapping[str, Any]) -> str:

@@ -55,11 +55,7 @@ def read_chat(body: Mapping[str, Any], texts: Texts, max_len: int) -> Ask:
     if not isinstance(messages, list):
         raise wrong_type("messages", "list")
     _refuse_tools(body)
-    proceed = _flag(body, "continue_final_message", False)
-    opened = _flag(body, "add_generation_prompt", True)
-    if proceed and opened:
-        raise Refusal(400, "Cannot set both `continue_final_message` and `add_generation_prompt` to True.")
-    prompt = texts.chat([_message(m, i) for i, m in enumerate(messages)], opened=opened, proceed=proceed)
+    prompt = _rendered(body, messages, texts)
     limit = _int(body, "max_completion_tokens", _int(body, "max_tokens", None))
     logprobs = _int(body, "top_logprobs", 0) if _flag(body, "logprobs", False) else None
     return _ask(body, (prompt,), limit, logprobs, max_len, chat=True)
@@ -77,6 +73,26 @@ def read_completion(body: Mapping[str, Any], texts: Texts, max_len: int) -> Ask:
     prompts = tuple(_prompt(item, texts) for item in items)
     limit = _int(body, "max_tokens", 16)
     return _ask(body, prompts, limit, _int(body, "logprobs", None), max_len, chat=False)
+
+
+def read_tokens(body: Mapping[str, Any], texts: Texts) -> list[int]:
+    """What a /tokenize request would be read as: messages through the template, or a text. Raises Refusal."""
+    if "messages" not in body:
+        if not isinstance(body.get("prompt"), str):
+            raise missing_field("prompt", len(body))
+        return texts.encode(body["prompt"]) if _flag(body, "add_special_tokens", True) else texts.bare(body["prompt"])
+    messages = body["messages"]
+    if not isinstance(messages, list):
+        raise wrong_type("messages", "list")
+    return _rendered(body, messages, texts)
+
+
+def _rendered(body: Mapping[str, Any], messages: list[object], texts: Texts) -> list[int]:
+    proceed = _flag(body, "continue_final_message", False)
+    opened = _flag(body, "add_generation_prompt", True)
+    if proceed and opened:
+        raise Refusal(400, "Cannot set both `continue_final_message` and `add_generation_prompt` to True.")
+    return texts.chat([_message(m, i) for i, m in enumerate(messages)], opened=opened, proceed=proceed)
 
 
 def _ask(

@@ -16,7 +16,7 @@ from aiohttp.typedefs import Handler
 from nightlab import __version__
 from nightlab.errors import AdapterError
 from nightlab.servers.embedded.answer import Identity, chat_body, completion_body, model_card
-from nightlab.servers.embedded.ask import Ask, read_chat, read_completion
+from nightlab.servers.embedded.ask import Ask, read_chat, read_completion, read_tokens
 from nightlab.servers.embedded.lora import Condition
 from nightlab.servers.embedded.metrics import metrics_text
 from nightlab.servers.embedded.refusal import Refusal, missing_field, unknown_model, wrong_type
@@ -44,6 +44,7 @@ class Service:
         app.router.add_get("/v1/models", self.models)
         app.router.add_post("/v1/chat/completions", self.chat)
         app.router.add_post("/v1/completions", self.complete)
+        app.router.add_post("/tokenize", self.tokenize)
         app.router.add_post("/v1/load_lora_adapter", self.load)
         app.router.add_post("/v1/unload_lora_adapter", self.unload)
         return app
@@ -80,6 +81,14 @@ class Service:
         body = await read_body(request)
         self._condition(body.get("model"))
         return await self._answer(request, read_completion(body, self.texts, self.scheduler.engine.max_len))
+
+    async def tokenize(self, request: web.Request) -> web.Response:
+        """POST /tokenize: the token ids that a request would be read as."""
+        body = await read_body(request)
+        self._condition(body.get("model"))
+        tokens = read_tokens(body, self.texts)
+        found = {"count": len(tokens), "max_model_len": self.scheduler.engine.max_len, "tokens": tokens}
+        return web.json_response(found | {"token_strs": None})
 
     async def _answer(self, request: web.Request, ask: Ask) -> web.StreamResponse:
         condition = self._condition(ask.model)

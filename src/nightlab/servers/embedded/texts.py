@@ -36,11 +36,15 @@ class Texts:
             )
         except (TemplateError, ValueError) as problem:
             raise Refusal(400, f"the chat template refused the messages: {problem}") from problem
-        return [int(t) for t in self.tokenizer.encode(text, add_special_tokens=False)]
+        return self.bare(text)
 
     def encode(self, text: str) -> list[int]:
         """A raw text as tokens, with the tokenizer's own special tokens."""
         return [int(t) for t in self.tokenizer.encode(text)]
+
+    def bare(self, text: str) -> list[int]:
+        """A raw text as tokens, nothing added."""
+        return [int(t) for t in self.tokenizer.encode(text, add_special_tokens=False)]
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Tokens as text, special tokens left out."""
