@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from nightlab.compute import open_place
 from nightlab.experiments.plan import Plan
 from nightlab.night.serving import wanted
+from nightlab.servers.leases import seconds_of
 from nightlab.servers.server import Server
 from nightlab.toolbox import ToolContext, tool
 
 
 @tool(effect="compute")
-async def start_server(ctx: ToolContext, experiment: str, model: str, port: int | None = None) -> dict[str, Any]:
+async def start_server(
+    ctx: ToolContext, experiment: str, model: str, port: int | None = None, keep: str | None = None
+) -> dict[str, Any]:
     """Start the server of one model of an experiment, with the adapters of all its conditions. Returns at once.
 
     `wait` for the handle: the server is proven before it counts (its identity, a completion, and a canary that shows
@@ -23,6 +27,8 @@ async def start_server(ctx: ToolContext, experiment: str, model: str, port: int 
         experiment: The experiment's name.
         model: The short name of a model of its plan.
         port: A port to ask for; 0 takes a free one. Left out, the plan's own `serving.port` counts.
+        keep: A span such as 2h: the end of the night leaves it running so long for the next one. Left out, the
+            plan's own `serving.keep` counts.
 
     Returns:
         server, its id; handle, to wait for; port.
@@ -33,6 +39,8 @@ async def start_server(ctx: ToolContext, experiment: str, model: str, port: int 
     asked = port if port is not None else _planned_port(plan, model)
     place = open_place(ctx.lab, ctx.lab.config.place)
     want = await asyncio.to_thread(wanted, ctx.lab, plan, chosen)
+    if keep is not None:
+        want = replace(want, keep_seconds=seconds_of(keep))
     server = await Server.launch(ctx.lab, place, want, key=ctx.call_id, night=ctx.night, port=asked)
     handle = f"server:{server.manifest.id}"
     ctx.works.ensure(handle)

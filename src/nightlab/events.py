@@ -37,6 +37,7 @@ KINDS: dict[str, str] = {
     "server_queued": "the job of a model server waits for its turn, and why",
     "server_ready": "a model server is proven and answers",
     "server_failed": "a model server did not start, or died; class and cause",
+    "server_kept": "a server is left running for the next night, and until when",
     "server_stopped": "a model server was stopped",
     "canary": "the treatment of a server was checked",
     "plan_frozen": "a plan's hash was fixed before any data",

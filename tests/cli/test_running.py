@@ -67,7 +67,11 @@ def test_servers_are_listed_and_stopped_one_by_one(call: Call, lab: Lab) -> None
     rows = json.loads(call("servers", "--json").output)
     assert [(row["id"], row["alive"]) for row in rows] == [(s.manifest.id, True) for s in (one, two)]
     assert f"{one.manifest.id}  starting" in call("servers").output
+    assert {"place", "job", "model", "adapters", "age_seconds", "idle_seconds", "gpu_hours", "night"} <= set(rows[0])
     assert json.loads(call("status", "--json").output)["servers"] == 2
+    (lab.servers / "broken-1.json").write_text("{")
+    assert "left out, a damaged manifest" in call("servers").stderr
+    (lab.servers / "broken-1.json").unlink()
     assert call("servers", "stop", one.manifest.id).output == f"stopped {one.manifest.id}\n"
     assert not one.alive()
     assert two.alive()

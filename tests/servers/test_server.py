@@ -14,7 +14,7 @@ from nightlab.errors import ServerError, StorageError, UsageError
 from nightlab.events import EventLog
 from nightlab.lab import Lab
 from nightlab.servers.chat import Chat, ChatRequest, Message
-from nightlab.servers.manifest import load, manifest_path
+from nightlab.servers.manifest import damaged, load, manifest_path
 from nightlab.servers.server import Server, Wanted, list_servers, stop_all
 from nightlab.servers.wanted import new_manifest
 
@@ -149,4 +149,6 @@ def test_an_unknown_or_damaged_manifest_is_named(lab: Lab) -> None:
         load(lab, "llama-1235")
     assert "llama-1234" in (caught.value.hint or "")
     with pytest.raises(StorageError, match="damaged"):
-        list_servers(lab)
+        load(lab, "llama-1234")
+    assert list_servers(lab) == []
+    assert [str(error.where) for error in damaged(lab)] == [str(manifest_path(lab, "llama-1234"))]

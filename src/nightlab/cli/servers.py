@@ -28,14 +28,19 @@ def servers(context: click.Context, as_json: bool) -> None:
 @click.pass_obj
 def list_all(session: Session, everything: bool = False, as_json: bool = False) -> None:
     """List the servers that run (with --all: every one there was)."""
-    rows = [row for row in _rows(session.lab()) if everything or row["state"] in ALIVE]
+    from nightlab.servers.listing import server_rows
+    from nightlab.servers.manifest import damaged
+
+    lab = session.lab()
+    rows = server_rows(lab, everything=everything)
+    for error in damaged(lab):
+        click.echo(f"nightlab: left out, {error}", err=True)
     if as_json:
         print_json(rows)
         return
     for row in rows:
-        gone = "" if row["alive"] or row["state"] not in ALIVE else ", but its process is gone"
-        click.echo(f"{row['id']}  {row['state']}{gone}" + (f": {row['failure']}" if row["failure"] else ""))
-        click.echo(f"    {row['model']}  {row['url'] or 'no address yet'}  night {row['night'] or '-'}")
+        for line in _lines(row):
+            click.echo(line)
     if not rows:
         click.echo("No server is running.")
 
@@ -47,9 +52,10 @@ def list_all(session: Session, everything: bool = False, as_json: bool = False) 
 def stop(session: Session, server: str | None, everything: bool) -> None:
     """Stop the server ID, or with --all every server of this lab."""
     from nightlab.errors import UsageError, nearest
+    from nightlab.servers.manifest import list_servers
 
     lab = session.lab()
-    known = [row["id"] for row in _rows(lab) if row["state"] in ALIVE]
+    known = [manifest.id for manifest in list_servers(lab) if manifest.state in ALIVE]
     if (server is None) != everything:
         raise UsageError("name one server, or say --all", hint=f"running: {', '.join(known) or 'none'}")
     if server is not None and server not in known:
@@ -61,16 +67,24 @@ def stop(session: Session, server: str | None, everything: bool) -> None:
         click.echo(f"stopped {name}")
 
 
-def _rows(lab: Lab) -> list[dict[str, Any]]:
-    from nightlab.compute import open_place
-    from nightlab.servers.server import Server, list_servers
+def _lines(row: dict[str, Any]) -> list[str]:
+    """A server on two or three lines: how it stands, what it serves and where, what it has used."""
+    from nightlab.morning.text import clean, duration
 
-    names = ("id", "state", "failure", "model", "model_id", "url", "place", "night", "started")
-    rows = []
-    for manifest in list_servers(lab):
-        alive = manifest.state in ALIVE and Server(lab, open_place(lab, manifest.place), manifest).alive()
-        rows.append({name: getattr(manifest, name) for name in names} | {"alive": alive})
-    return rows
+    gone = "" if row["alive"] or row["state"] not in ALIVE else ", but its process is gone"
+    gone = f", {row['process']}" if row["process"] in ("queued", "unreachable") else gone
+    why = row["failure"] or row["why"]
+    job = f"{row['place']} {row['job']}" if row["place"] != "local" else "local"
+    used = f"age {duration(row['age_seconds'])}"
+    if row["idle_seconds"] is not None:
+        used += f", idle {duration(row['idle_seconds'])}"
+    used += f", {row['gpu_hours']:.1f} GPU h" if row["gpus"] else ""
+    kept = f", kept until {row['kept_until']}" if row["kept_until"] else ""
+    return [
+        f"{row['id']}  {row['state']}{gone}" + (f": {clean(why, 80)}" if why else ""),
+        f"    {row['model']} ({row['model_id']}), {len(row['adapters'])} adapted conditions, {row['engine']} on {job}",
+        f"    {used}, night {row['night'] or '-'}{kept}, {row['url'] or 'no address yet'}",
+    ]
 
 
 def _stop(lab: Lab, server: str) -> None:

@@ -55,6 +55,11 @@ class FolderJob:
         start = self.read(job_folder.START)
         return int(start["port"]) if start and start.get("port") else None
 
+    def began(self) -> float | None:
+        """When its command began, in seconds since the epoch; None before."""
+        start = self.read(job_folder.START)
+        return float(start["t"]) if start else None
+
     def wait(self, timeout: float) -> JobState:
         """Block until it is over, at most `timeout` seconds; its state then."""
         deadline = time.monotonic() + timeout

@@ -72,6 +72,9 @@ class Job(Protocol):
     def port(self) -> int | None:
         """The port that it picked, once it runs; None where it was not asked to."""
 
+    def began(self) -> float | None:
+        """When its command began, in seconds since the epoch; None before."""
+
     def stop(self, grace: float = 5.0) -> None:
         """End every process of it: TERM, then KILL after `grace` seconds. Nothing of it runs when this returns."""
 

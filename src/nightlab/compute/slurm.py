@@ -120,9 +120,11 @@ class SlurmJob(FolderJob):
         end = self.read(job_folder.EXIT)
         if end is not None and (final := _final(end)):
             return final
-        if not self.id:
-            return "lost", None
         try:
+            if not self.id and (number := self._queue.named(name_of([self.folder]))):
+                self.submitted(number)  # its launcher was killed before it wrote the number down
+            if not self.id:
+                return "lost", "never submitted"
             row = self._queue.row(self.id)
         except PlaceUnreachable as error:
             return "unreachable", str(error)
@@ -224,7 +226,7 @@ class Slurm:
 
     def _submit(self, jobs: list[SlurmJob], words: Sequence[str], at_once: int | None) -> None:
         """Hand in one job, or several as an array, unless a killed process has already done so."""
-        name = self._name(jobs)
+        name = name_of([job.folder for job in jobs])
         number = self.queue.named(name) or self._hand_in(jobs, name, words, at_once)
         for index, job in enumerate(jobs):
             job.submitted(number if len(jobs) == 1 else f"{number}_{index}")
@@ -251,12 +253,14 @@ class Slurm:
         ]
         return self.queue.submit([*named, *array, *words, str(script)])
 
-    def _name(self, jobs: Sequence[SlurmJob]) -> str:
-        """The key as a job's name, and which lab it is of: two labs of one user may have the same key."""
-        if len(jobs) == 1:
-            return f"{jobs[0].folder.name}-{sha256_text(str(self.folder))[:6]}"
-        every = " ".join(job.folder.name for job in jobs)
-        return f"{jobs[0].folder.name}-x{len(jobs)}-{sha256_text(f'{self.folder} {every}')[:6]}"
+
+def name_of(folders: Sequence[Path]) -> str:
+    """The key as a job's name, and which lab it is of: two labs of one user may have the same key."""
+    first, lab = folders[0].name, str(folders[0].parent)
+    if len(folders) == 1:
+        return f"{first}-{sha256_text(lab)[:6]}"
+    every = " ".join(folder.name for folder in folders)
+    return f"{first}-x{len(folders)}-{sha256_text(f'{lab} {every}')[:6]}"
 
 
 def _final(end: Mapping[str, object]) -> tuple[JobState, str] | None:

@@ -91,6 +91,8 @@ class Serving(Record):
     engine: Literal["embedded", "vllm"] | None = None
     """None: the lab's setting."""
     port: int = Field(default=0, ge=0, le=65535)
+    keep: Name | None = None
+    """How long the end of a night leaves its servers running for the next one, such as 2h."""
     resources: dict[Name, Name] = Field(default_factory=dict)
     """What a queue is asked for: partition, account, qos, gres, time, flags; the lab's settings fill in the rest."""
     max_model_len: int | None = Field(default=None, ge=16)
@@ -108,7 +110,7 @@ class Serving(Record):
 
     def options(self) -> dict[str, str | int | float | bool]:
         """What is given for the engine."""
-        return self.model_dump(exclude_none=True, exclude={"engine", "port", "extra", "resources"})
+        return self.model_dump(exclude_none=True, exclude={"engine", "port", "extra", "resources", "keep"})
 
 
 class Exclusion(Record):

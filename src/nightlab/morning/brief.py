@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from nightlab.budget import Amounts
 from nightlab.errors import NightlabError
-from nightlab.files import write_atomic
+from nightlab.files import now, write_atomic
 from nightlab.lab import Lab
 from nightlab.morning.beliefs import Belief, believed, to_do
 from nightlab.morning.idle import Idle
@@ -41,6 +41,8 @@ class Brief:
     usd_limit: float | None
     gpu_hours: float
     servers: int
+    kept: tuple[str, ...]
+    """Servers that were left running on purpose, and until when."""
     commits: int
     cells: tuple[str, ...]
     questions: tuple[Question, ...]
@@ -81,7 +83,7 @@ class Brief:
             Section("Failed", (*failed, *mended), "nightlab tail", "nothing"),
             Section(
                 "Spent",
-                (Item("", self._spent(), tuple(i.text(when(i.since)) for i in self.idle[:IDLE])),),
+                (Item("", self._spent(), (*self.kept, *(i.text(when(i.since)) for i in self.idle[:IDLE]))),),
                 "nightlab status",
                 "",
             ),
@@ -126,6 +128,7 @@ def brief_of(lab: Lab, night: str | None = None) -> Brief:
         usd_limit=told.limits.get("usd", lab.config.budget_usd),
         gpu_hours=paid.gpu_seconds / 3600,
         servers=_read(lambda: _running_servers(lab), 0, unread),
+        kept=_read(lambda: _kept(lab), (), unread),
         commits=told.commits,
         cells=_read(lambda: tuple(_cells(lab, name) for name in told.experiments), (), unread),
         questions=_read(lambda: tuple(open_questions(lab)), (), unread),
@@ -171,10 +174,23 @@ def _running_servers(lab: Lab) -> int:
     if not lab.servers.is_dir():
         return 0
     from nightlab.compute import open_place
+    from nightlab.servers.manifest import damaged
     from nightlab.servers.server import Server, list_servers
 
+    for error in damaged(lab):
+        raise error
     wanted = [manifest for manifest in list_servers(lab) if manifest.state in ("starting", "ready")]
     return sum(Server(lab, open_place(lab, manifest.place), manifest).alive() for manifest in wanted)
+
+
+def _kept(lab: Lab) -> tuple[str, ...]:
+    """The servers that a night left for the next one."""
+    if not lab.servers.is_dir():
+        return ()
+    from nightlab.servers.server import list_servers
+
+    kept = [m for m in list_servers(lab) if m.state == "ready" and m.kept_until and m.kept_until > now()]
+    return tuple(f"kept: {clean(m.model, 30)} until {when(m.kept_until or '')} ({m.id})" for m in kept)
 
 
 def _cells(lab: Lab, experiment: str) -> str:

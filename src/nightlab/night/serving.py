@@ -19,6 +19,7 @@ from nightlab.experiments.schema import Model
 from nightlab.experiments.sweep import Endpoint
 from nightlab.files import read_text
 from nightlab.lab import Lab
+from nightlab.servers.leases import seconds_of, take_over
 from nightlab.servers.manifest import Manifest
 from nightlab.servers.server import Server, Wanted, list_servers
 
@@ -57,6 +58,7 @@ def wanted(lab: Lab, plan: Plan, model: Model) -> Wanted:
         options={"max_model_len": needed_length(plan, folder), **serving.options()},
         extra=tuple(serving.extra),
         resources=serving.resources,
+        keep_seconds=seconds_of(serving.keep) if serving.keep else 0.0,
     )
 
 
@@ -96,7 +98,11 @@ def endpoint(lab: Lab, plan: Plan, model: Model) -> Endpoint:
     return Endpoint(url=manifest.url, server=manifest.id, conditions=manifest.conditions)
 
 
-async def reached(lab: Lab, endpoint: Endpoint) -> Endpoint:
-    """The same endpoint with the way to it, which this process holds open. Raises NightlabError."""
+async def reached(lab: Lab, plan: Plan, endpoint: Endpoint, night: str) -> Endpoint:
+    """The same endpoint with the way to it, which this process holds open; the night owns it from now on.
+
+    Raises NightlabError.
+    """
     server = Server.attach(lab, open_place(lab), endpoint.server)
+    await take_over(server, night, seconds_of(plan.serving.keep) if plan.serving.keep else 0.0)
     return replace(endpoint, url=await server.route())

@@ -66,7 +66,7 @@ def limits(budget: Budget) -> dict[str, Any]:
 
 def server_row(manifest: Manifest) -> dict[str, Any]:
     """A server as agents see it."""
-    names = ("model", "model_id", "state", "failure", "night")
+    names = ("model", "model_id", "place", "state", "failure", "night", "kept_until")
     return {"server": manifest.id, **{name: getattr(manifest, name) for name in names}}
 
 

@@ -29,6 +29,8 @@ from nightlab.night import serving
 from nightlab.runs.plan import RunPlan, kind_of
 from nightlab.runs.runner import run_all
 from nightlab.servers import routes
+from nightlab.servers.leases import in_use
+from nightlab.servers.manifest import damaged
 from nightlab.servers.server import Server, list_servers
 
 LEASE_SHARE = 4  # a lease is renewed this many times within its length
@@ -129,21 +131,21 @@ class NightWorks:
         if kind_of(folder) == "run":
             return await self._runs(RunPlan.load(folder))
         plan = Plan.load(folder)
-        server = await serving.reached(
-            self.lab, await asyncio.to_thread(serving.endpoint, self.lab, plan, plan.model(model))
-        )
+        proven = await asyncio.to_thread(serving.endpoint, self.lab, plan, plan.model(model))
+        server = await serving.reached(self.lab, plan, proven, self.night)
         config = self.lab.config
-        with self._store(plan) as samples:
-            result = await run_sweep(
-                plan,
-                cells(plan).of_model(model),
-                {model: server},
-                events=self.events,
-                budget=self.budget,
-                concurrency=config.concurrency,
-                timeout=config.request_timeout,
-                samples=samples,
-            )
+        async with in_use(self.lab, server.server):
+            with self._store(plan) as samples:
+                result = await run_sweep(
+                    plan,
+                    cells(plan).of_model(model),
+                    {model: server},
+                    events=self.events,
+                    budget=self.budget,
+                    concurrency=config.concurrency,
+                    timeout=config.request_timeout,
+                    samples=samples,
+                )
         if error := result.error():
             raise error
         return {"planned": result.planned, "answered": result.answered, "missing": result.missing}
@@ -185,6 +187,9 @@ class NightWorks:
 
     async def _keep_leases(self) -> None:
         """Renew the leases of this night's servers; a server whose owner is gone ends by itself."""
+        for error in damaged(self.lab):
+            what = f"{error.what}: its server is not looked after, and ends by its lease"
+            self.events.once(f"damaged:{error.where}", "degradation", what=what, why=error.hint, where=error.where)
         while True:
             for manifest in list_servers(self.lab):
                 if manifest.night == self.night and manifest.state in ("starting", "ready"):

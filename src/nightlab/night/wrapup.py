@@ -29,6 +29,7 @@ from nightlab.night.reporting import analyze_experiment, report_experiment
 from nightlab.night.state import closing_key
 from nightlab.record.diary import Diary
 from nightlab.record.repository import SecretFound
+from nightlab.servers.leases import keep
 from nightlab.servers.manifest import list_servers
 from nightlab.servers.server import Server
 
@@ -59,13 +60,20 @@ def wrap_up(lab: Lab, night: str, events: EventLog, state: Ending, why: str) -> 
 
 
 def stop_servers(lab: Lab, night: str, events: EventLog) -> None:
-    """Stop every server that this night started."""
+    """Stop every server of this night, but those that it keeps for the next one."""
 
-    async def stop() -> None:
+    async def end(server: Server) -> None:
+        wanted = server.manifest.keep_seconds and server.manifest.state == "ready"
+        if wanted and await asyncio.to_thread(server.alive):
+            await keep(server, events)
+        else:
+            await server.stop(events)
+
+    async def all_of_them() -> None:
         mine = [m for m in list_servers(lab) if m.night == night and m.state in ("starting", "ready")]
-        await asyncio.gather(*(Server(lab, open_place(lab, m.place), m).stop(events) for m in mine))
+        await asyncio.gather(*(end(Server(lab, open_place(lab, m.place), m)) for m in mine))
 
-    asyncio.run(stop())
+    asyncio.run(all_of_them())
 
 
 def report_rest(lab: Lab, events: EventLog) -> None:

@@ -73,6 +73,9 @@ class Manifest(BaseModel):
     resources: dict[str, str] = {}
     """What its place is asked for, beyond the lab's settings."""
     gpus: int = 0
+    keep_seconds: float = 0
+    """How long the end of its night leaves it running, for the next one."""
+    kept_until: str | None = None
     adapters: dict[str, ServedAdapter] = {}
     conditions: dict[str, str]
     """For each condition the model name to request."""
@@ -118,6 +121,20 @@ def load(lab: Lab, server_id: str) -> Manifest:
 
 
 def list_servers(lab: Lab) -> list[Manifest]:
-    """All servers this lab ever asked for, oldest first. Raises StorageError for a damaged file."""
-    found = [load(lab, path.stem) for path in lab.servers.glob("*.json")]
+    """All servers this lab ever asked for, oldest first; those whose manifest is damaged are left out: `damaged`."""
+    found = [one for path in lab.servers.glob("*.json") if isinstance(one := _read(lab, path), Manifest)]
     return sorted(found, key=lambda manifest: (manifest.started, manifest.id))
+
+
+def damaged(lab: Lab) -> list[StorageError]:
+    """The manifests that cannot be read: their servers end by their leases."""
+    return [one for path in sorted(lab.servers.glob("*.json")) if isinstance(one := _read(lab, path), StorageError)]
+
+
+def _read(lab: Lab, path: Path) -> Manifest | StorageError | None:
+    try:
+        return load(lab, path.stem)
+    except StorageError as error:
+        return error
+    except UsageError:
+        return None  # removed meanwhile

@@ -230,6 +230,10 @@ class Server:
     def _names(self) -> dict[str, object]:
         return {"model": self.manifest.model, "served_name": self.manifest.served_name}
 
+    def note(self, **changes: object) -> None:
+        """Write something about it into its manifest: who owns it, how long it is kept."""
+        self._save(**changes)
+
     def _save(self, **changes: object) -> None:
         self.manifest = self.manifest.model_copy(update=changes)
         save(self.lab, self.manifest)

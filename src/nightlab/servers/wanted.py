@@ -51,6 +51,7 @@ class Wanted:
     learned: Mapping[str, Option] = field(default_factory=dict)
     extra: tuple[str, ...] = ()
     resources: Mapping[str, str] = field(default_factory=dict)
+    keep_seconds: float = 0
 
 
 def server_id(wanted: Wanted, night: str, key: str) -> str:
@@ -91,6 +92,7 @@ def new_manifest(lab: Lab, place: Place, wanted: Wanted, *, key: str, night: str
         python=python,
         resources=dict(wanted.resources),
         gpus=place.gpus(wanted.resources),
+        keep_seconds=wanted.keep_seconds,
         adapters=adapters,
         conditions=conditions,
         proofs=proofs,
