@@ -107,16 +107,16 @@ def test_an_audit_is_silent_at_it(demo: dict[str, Any], home: Path) -> None:
 
 
 def test_lies_about_it_are_found_and_harmless_changes_are_not_lies(demo: dict[str, Any], tmp_path: Path) -> None:
-    """A sample of bench/truth.py: each class of lie once, without drawing."""
+    """A sample of bench/truth.py: every other class of lie once, without drawing."""
     lab, missed = Path(demo["lab"]), []
-    for name, lie in CORRUPTIONS.items():
+    for name, lie in list(CORRUPTIONS.items())[::2]:
         copy = copied(lab, tmp_path / "copy", demo["experiment"])
         what = lie(copy, Random(f"suite:{name}"))
         report = audit(copy.root, pictures=False)
         missed += [f"{name}: {what}"] if report.sound else []
         assert all(found.file and found.what for found in report.findings)
     assert missed == []
-    for name, change in list(HARMLESS.items())[1:6]:
+    for name, change in list(HARMLESS.items())[1:4]:
         copy = copied(lab, tmp_path / "copy", demo["experiment"])
         change(copy, Random(f"suite:{name}"))
         assert audit(copy.root, pictures=False).findings == (), name

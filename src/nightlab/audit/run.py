@@ -11,7 +11,8 @@ from nightlab.audit.history import History
 from nightlab.errors import ConfigError, LabError, NightlabError, UsageError
 from nightlab.evidence.design import read_design
 from nightlab.evidence.record import ROWS, read_record
-from nightlab.experiments.lock import LOCK
+from nightlab.evidence.runs import is_run
+from nightlab.experiments.lock import LOCK, read_lock
 from nightlab.files import JsonLines
 from nightlab.lab import Lab
 
@@ -80,23 +81,29 @@ def _experiment(folder: Path, root: Path, pictures: bool) -> Iterator[Finding]:
     history = History(root)
     yield from _guarded("history", folder, recorded.against_git(folder, root, history))
     try:
-        design, record = read_design(folder), read_record(folder)
+        lock, record = read_lock(folder), read_record(folder)
+        assert lock is not None
         for name in ROWS:
             list(JsonLines(folder / name).read())
     except NightlabError as problem:
         yield finding("files", "error", str(problem.where or folder), problem.what, evidence=problem.hint or "")
         return
     if record is None:
-        yield finding(
-            "record", "note", folder, "no report was made here: there is nothing to hold the rows against", root=root
-        )
+        what = "no report was made here: there is nothing to hold the rows against"
+        yield finding("record", "note", folder, what, root=root)
     else:
         yield from recorded.against_record(folder, root, record)
     if (folder / "report.md").is_file():
         yield from again.made_again(folder, root, record, pictures=pictures)
-    yield from _guarded("blind", folder, judged.blind(folder, root, design))
+    yield from times.in_order(folder, root, lock)
+    if not is_run(folder):
+        yield from _guarded("blind", folder, _judging(folder, root))
+
+
+def _judging(folder: Path, root: Path) -> Iterator[Finding]:
+    design = read_design(folder)
+    yield from judged.blind(folder, root, design)
     yield from judged.marked_again(folder, root, design)
-    yield from times.in_order(folder, root, design)
 
 
 def _guarded(check: str, place: Path, found: Iterable[Finding]) -> Iterator[Finding]:

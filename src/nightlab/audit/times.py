@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from nightlab.audit.finding import Finding, finding
-from nightlab.evidence.design import Design
+from nightlab.experiments.lock import Lock
 from nightlab.files import JsonLines
 
 SLACK = timedelta(minutes=10)
@@ -23,9 +23,9 @@ def moment(text: object) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def in_order(folder: Path, root: Path, design: Design) -> Iterator[Finding]:
+def in_order(folder: Path, root: Path, lock: Lock) -> Iterator[Finding]:
     """Findings about times of rows that cannot be."""
-    frozen, today = moment(design.lock.frozen), datetime.now(UTC)
+    frozen, today = moment(lock.frozen), datetime.now(UTC)
     answered: dict[str, datetime] = {}
     for name in ("samples.jsonl", "judgments.jsonl"):
         path = folder / name

@@ -12,16 +12,36 @@ from nightlab.lab import Lab
 
 @click.command()
 @click.argument("experiment")
+@click.option("--html", "html", is_flag=True, help="Make one self-contained report.html, too.")
+@click.option("--pdf", "pdf", is_flag=True, help="Print that page to report.pdf with Chromium.")
+@click.option("--notebook", is_flag=True, help="Execute the analysis as analysis.ipynb.")
 @click.pass_obj
-def report(session: Session, experiment: str) -> None:
+def report(session: Session, experiment: str, html: bool, pdf: bool, notebook: bool) -> None:
     """Analyse EXPERIMENT and compile its report.md from its template and rows."""
+    lab = session.lab()
+    folder = lab.experiment(experiment)
+    _compile(lab, folder)
+    if html or pdf:
+        from nightlab.evidence.page import write_page
+
+        page = write_page(folder)
+        click.echo(f"Page: {lab.relative(page)}")
+    if pdf:
+        from nightlab.evidence.printing import print_page
+
+        click.echo(f"PDF: {lab.relative(print_page(page))}")
+    if notebook:
+        from nightlab.evidence.notebook import write_notebook
+
+        click.echo(f"Notebook: {lab.relative(write_notebook(folder))}")
+
+
+def _compile(lab: Lab, folder: Path) -> None:
     from nightlab.evidence.analyze import analyze
     from nightlab.evidence.report import compile_report
     from nightlab.evidence.runs import is_run
     from nightlab.servers.server import list_servers
 
-    lab = session.lab()
-    folder = lab.experiment(experiment)
     if is_run(folder):
         _report_runs(lab, folder)
         return

@@ -19,8 +19,11 @@ _TEXT = '''# /// script
     python reproduce.py        or, in an environment of its own:        uv run reproduce.py
 
 The result is the same byte for byte when nothing changed; the names of the files that differ are printed.
+With --resample the models are asked again, as a new experiment of the same lab; that needs what the plan needs.
 """
 
+import subprocess
+import sys
 from pathlib import Path
 
 import nightlab
@@ -29,9 +32,13 @@ from nightlab.evidence import rebuild
 WRITTEN_BY = "{version}"
 
 if __name__ == "__main__":
+    here = Path(__file__).resolve().parent
+    if "--resample" in sys.argv[1:]:
+        command = [sys.executable, "-m", "nightlab", "reproduce", here.name, "--resample"]
+        sys.exit(subprocess.run(command, cwd=here).returncode)
     if nightlab.__version__ != WRITTEN_BY:
         print(f"note: written by nightlab {{WRITTEN_BY}}, this is {{nightlab.__version__}}")
-    changed = rebuild(Path(__file__).resolve().parent)
+    changed = rebuild(here)
     print("\\n".join(f"changed: {{path.name}}" for path in changed) or "everything is as it was")
 '''
 

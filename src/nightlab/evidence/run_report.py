@@ -11,6 +11,7 @@ from statistics import median
 from nightlab import __version__
 from nightlab.evidence.lint import lint
 from nightlab.evidence.markdown import Markdown, bold, bullets, code, escape, table
+from nightlab.evidence.record import write_record
 from nightlab.evidence.runs import RunAnalysis, analyze_runs_again, shown
 from nightlab.evidence.sandbox import ReportError, render
 from nightlab.evidence.sections import told_lines
@@ -21,7 +22,7 @@ SHIPPED = "runs.md.j2"
 
 
 def compile_run_report(folder: Path, analysis: RunAnalysis | None = None, into: Path | None = None) -> Path:
-    """Write report.md, into the folder or another one; without an analysis one is made from rows and snapshot.
+    """Write report.md (and record.json), into the folder or another one; without an analysis one is made from rows.
 
     Raises ReportError.
     """
@@ -32,6 +33,8 @@ def compile_run_report(folder: Path, analysis: RunAnalysis | None = None, into: 
     text = read_text(template, ReportError)
     path = (into or folder) / "report.md"
     write_atomic(path, compile_run_text(text, template, analysis))
+    if into is None:
+        write_record(folder)
     return path
 
 

@@ -1,0 +1,45 @@
+"""`nightlab report` with its views, and an experiment asked once more."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nightlab.cli.resample import compared
+from nightlab.lab import Lab
+from tests.cli.conftest import Call
+from tests.evidence.conftest import Make, make, servers  # noqa: F401 - fixtures
+
+
+@pytest.fixture
+def experiment(lab: Lab, make: Make) -> Path:  # noqa: F811
+    """An experiment of the lab that was answered and judged."""
+    made = make("exp_007_toy", prompts=3)
+    return shutil.copytree(made.folder, lab.experiments / made.folder.name, dirs_exist_ok=True)
+
+
+def test_a_page_is_made_beside_the_report(call: Call, experiment: Path) -> None:
+    done = call("report", "7", "--html")
+    assert done.exit_code == 0, done.output
+    assert "Page: experiments/exp_007_toy/report.html" in done.output
+    assert (experiment / "report.html").read_text("utf-8").startswith("<!doctype html>")
+
+
+def test_what_is_not_there_is_said_and_the_report_stands(
+    call: Call, experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    done = call("report", "7", "--pdf")
+    assert done.exit_code == 4
+    assert "no Chromium here to print with" in done.output
+    assert (experiment / "report.md").is_file()
+    assert (experiment / "report.html").is_file()
+
+
+def test_two_askings_of_one_plan_are_compared(make: Make, servers: list[dict[str, Any]]) -> None:  # noqa: F811
+    first, second = make("exp_001_toy"), make("exp_002_toy", seed=2)
+    second.samples[0]["text"] = "Another answer."
+    lines = compared(first.write(), second.write())
+    assert lines[0] == "188 of 189 answers are word for word the same"
+    assert any(line.startswith("H2: again contradicted") for line in lines)
