@@ -21,7 +21,7 @@ from nightlab.runs.plan import RunPlan, kind_of
 from nightlab.toolbox import ToolContext, ToolFailure, tool
 
 FOLDERS = {"prompts": ".yaml", "conditions": ".yaml"}
-FILES = ("config.yaml", "rubric.md")
+FILES = ("config.yaml", "rubric.md", "gold.yaml")
 
 
 @tool(effect="write")
@@ -41,7 +41,7 @@ async def plan_experiment(
     Args:
         experiment: The folder's name, exp_NNN_slug.
         action: check, write (a new or unfrozen plan from `files`), correct (values from `changes`), or freeze.
-        files: For write: texts by path: config.yaml, rubric.md, prompts/*.yaml, conditions/*.yaml.
+        files: For write: texts by path: config.yaml, rubric.md, gold.yaml, prompts/*.yaml, conditions/*.yaml.
         changes: For correct: values by key path, such as {"models.qwen.id": "org/name"}.
         why: For correct: the reason; it stands in the report.
 
@@ -133,5 +133,5 @@ def _allowed(path: str) -> None:
     parts = PurePosixPath(path).parts
     inner = len(parts) == 2 and parts[0] in FOLDERS and PurePosixPath(path).suffix == FOLDERS[parts[0]]
     if path not in FILES and not (inner and ".." not in parts):
-        known = "config.yaml, rubric.md, prompts/*.yaml, conditions/*.yaml"
+        known = "config.yaml, rubric.md, gold.yaml, prompts/*.yaml, conditions/*.yaml"
         raise ToolFailure("not_allowed", f"{path} is no file of a plan", f"a plan has {known}")

@@ -31,6 +31,7 @@ RECORDERS = {
     "failures.jsonl": "sweep_started",
     "judgments.jsonl": "judging_started",
     "marks.jsonl": "invalidation",
+    "judge_log.jsonl": "judging_started",
 }
 MARKS: dict[MarkCode, str] = {
     "record": "a record that only code writes",

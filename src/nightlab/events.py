@@ -48,6 +48,7 @@ KINDS: dict[str, str] = {
     "training_started": "a training began or goes on: which attempt, and at which step",
     "training_done": "an adapter is trained: its metrics",
     "judging_started": "judging began",
+    "judging_pilot": "some samples of each stratum were judged first: their means, doubts, the cost of the rest",
     "judging_finished": "judging ended: judged, not available, missing",
     "analysis": "tables, figures and verdicts were computed",
     "report": "a report was compiled",

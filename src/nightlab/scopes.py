@@ -25,6 +25,7 @@ _CODE = (
     "experiments/*/judgments.jsonl",
     "experiments/*/marks.jsonl",
     "experiments/*/withdrawn.jsonl",
+    "experiments/*/judge_log.jsonl",
     "experiments/*/plan.lock.json",
     "experiments/*/claims.yaml",
     "experiments/*/evidence.json",
@@ -44,7 +45,7 @@ _PEOPLE = (
     ".gitmodules",
 )
 # The parts of a plan, which stand once it is frozen.
-_PLAN = re.compile(r"(experiments/[^/]+)/(config\.yaml|rubric\.md|(?:prompts|conditions)/.+)", re.DOTALL)
+_PLAN = re.compile(r"(experiments/[^/]+)/(config\.yaml|rubric\.md|gold\.yaml|(?:prompts|conditions)/.+)", re.DOTALL)
 _LOCK = "plan.lock.json"
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from nightlab.judging.packet import BlindnessError, Packet, Sealed, check_blind, forbidden_words, leaks, packets
+from nightlab.judging.blind import BlindnessError, check_blind, forbidden_words, leaks
+from nightlab.judging.packet import Packet, Sealed, packets
 
 from .conftest import Answered
 

@@ -16,6 +16,7 @@ from nightlab.events import EventLog
 from nightlab.experiments.rubric import Rubric
 from nightlab.experiments.samples import sole_writer
 from nightlab.judging.judge import Estimate, Judge, Scored, Verdict
+from nightlab.judging.log import BatchLog
 from nightlab.judging.marker import MarkerJudge, verdict
 from nightlab.judging.packet import Packet
 from nightlab.judging.rows import read_judgments
@@ -29,6 +30,8 @@ class Paid:
 
     name = "paid"
     batch = 5
+    audited = False
+    protocol = ""
 
     def __init__(self, scores: Mapping[str, float | None], *, usd: float | None = 0.1, stop_after: int = 99) -> None:
         self.scores, self.usd, self.stop_after = scores, usd, stop_after
@@ -38,7 +41,12 @@ class Paid:
     def estimate(self, packets: Sequence[Packet], rubric: Rubric) -> Estimate:
         return Estimate(self.usd, 100 * len(packets))
 
-    async def score(self, packets: Sequence[Packet], rubric: Rubric, *, repeat: int) -> Scored:
+    def instructions(self, rubric: Rubric) -> bytes:
+        return b""
+
+    async def score(
+        self, packets: Sequence[Packet], rubric: Rubric, *, repeat: int, log: BatchLog | None = None
+    ) -> Scored:
         await asyncio.sleep(0)
         if len(self.seen) >= self.stop_after:
             raise ContractBroken("no verdicts in the answer")

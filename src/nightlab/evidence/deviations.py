@@ -10,7 +10,7 @@ from nightlab.errors import NightlabError
 from nightlab.evidence.table import EXCLUDED, UNPROVEN, Table
 from nightlab.experiments.freeze import frozen_plan
 from nightlab.experiments.plan import Plan
-from nightlab.files import sha256_file
+from nightlab.experiments.rubric import rubric_sha256
 
 
 def find_deviations(table: Table, folder: Path) -> list[str]:
@@ -52,7 +52,7 @@ def _judging(table: Table, folder: Path) -> Iterator[str]:
         yield f"judgments were made under {len(used)} different rubrics: {', '.join(sorted(used))}"
     frozen = str(table.design.lock.document["rubric"])
     rubric = folder / judge.rubric
-    if rubric.is_file() and sha256_file(rubric) != frozen:
+    if rubric.is_file() and rubric_sha256(rubric) != frozen:
         yield f"{judge.rubric} differs from the frozen rubric"
     short = sum(
         1 for fate in table.fates if fate.judgments and len({r["repeat"] for r in fate.judgments}) < judge.repeats

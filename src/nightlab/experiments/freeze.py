@@ -13,15 +13,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nightlab.errors import AdapterError, FrozenError, PlanError, RubricError
+from nightlab.errors import AdapterError, FrozenError, PlanError
 from nightlab.experiments.cells import product
 from nightlab.experiments.check import check, first_error
 from nightlab.experiments.identity import ModelIdentity, Treatments, adapter_identity, model_identity, treatments
 from nightlab.experiments.lock import LOCK, read_lock, write_lock
 from nightlab.experiments.plan import Plan
+from nightlab.experiments.rubric import rubric_sha256
 from nightlab.experiments.samples import SAMPLES
 from nightlab.experiments.schema import Config
-from nightlab.files import read_text, sha256_json, sha256_text
+from nightlab.files import sha256_json
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def document(plan: Plan, treated: Treatments) -> dict[str, Any]:
         "experiment": plan.name,
         "plan": plan.config.frozen(),
         "prompts": {p.name: {"category": p.category, "mode": p.mode, **p.content} for p in plan.prompts},
-        "rubric": sha256_text(read_text(plan.rubric, RubricError)),
+        "rubric": rubric_sha256(plan.rubric),
         "treatments": treated.document(),
         "cells": {"count": len(cells), "sha256": sha256_json(list(cells.keys()))},
     }

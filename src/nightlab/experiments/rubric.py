@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, field_validator
 
 from nightlab.errors import RubricError
+from nightlab.experiments.gold import Gold, gold_text, read_gold
 from nightlab.experiments.mistakes import sentence
 from nightlab.experiments.predictions import Name, Record
 from nightlab.files import parse_yaml, read_text, sha256_text
@@ -50,7 +51,7 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Rubric:
-    """A rubric as read; `sha256` is of the whole file, so that a judgment names exactly what it was made by."""
+    """A rubric as read; `sha256` is of the whole file and its gold, so that a judgment names what it was made by."""
 
     name: str
     version: int
@@ -58,6 +59,7 @@ class Rubric:
     body: str
     sha256: str
     path: Path
+    gold: tuple[Gold, ...] = ()
 
     @classmethod
     def load(cls, path: Path) -> Rubric:
@@ -76,7 +78,8 @@ class Rubric:
             what, hint_ = sentence(error, _Front)
             raise RubricError(what, where=path, hint=hint_) from None
         dimensions = {name: _dimension(part) for name, part in front.dimensions.items()}
-        return cls(front.name, front.version, dimensions, text[found.end() :].strip(), sha256_text(text), path)
+        gold = read_gold(path, front.gold, {name: dimension.range for name, dimension in dimensions.items()})
+        return cls(front.name, front.version, dimensions, text[found.end() :].strip(), rubric_sha256(path), path, gold)
 
     @property
     def without_markers(self) -> list[str]:
@@ -87,6 +90,12 @@ class Rubric:
     def sha(self) -> str:
         """The first digits of the hash, as judgments carry it."""
         return self.sha256[:SHA_DIGITS]
+
+
+def rubric_sha256(path: Path) -> str:
+    """The hash of a rubric file, together with the gold file beside it where there is one. Raises RubricError."""
+    text, gold = read_text(path, RubricError), gold_text(path)
+    return sha256_text(f"{text}\0{gold}" if gold else text)
 
 
 class _Marker(Record):
@@ -130,6 +139,7 @@ class _Front(Record):
     name: Name
     version: int = Field(ge=1)
     dimensions: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")], _Dimension] = Field(min_length=1)
+    gold: list[dict[str, Any]] = Field(default_factory=list)
 
 
 def _dimension(part: _Dimension) -> Dimension:

@@ -10,23 +10,33 @@ from typing import Protocol
 from nightlab.budget import Amounts
 from nightlab.errors import ContractBroken
 from nightlab.experiments.rubric import Rubric
+from nightlab.judging.log import BatchLog
 from nightlab.judging.packet import Packet
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The scores of one packet by dimension, None where there is none (never 0), and the judge's notes."""
+    """The scores of one packet by dimension, None where there is none (never 0), and the judge's notes.
+
+    `request` names the request whose exact bytes showed the packet, where one was sent.
+    """
 
     scores: Mapping[str, float | None]
     notes: Mapping[str, object] = field(default_factory=dict)
+    request: str = ""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Verdicts by packet id, and what they cost; a packet without a verdict stays unjudged."""
+    """Verdicts by packet id, and what they cost; a packet without a verdict stays unjudged.
+
+    `refused` and `repaired` count packets: refused by the model, and answered only after its answer was sent back.
+    """
 
     verdicts: Mapping[str, Verdict]
     cost: Amounts = field(default_factory=Amounts)
+    refused: int = 0
+    repaired: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,19 +51,38 @@ class Estimate:
         """Whether nothing has to be reserved."""
         return self.usd == 0 and self.tokens == 0
 
+    def __add__(self, other: Estimate) -> Estimate:
+        usd = None if self.usd is None or other.usd is None else self.usd + other.usd
+        return Estimate(usd, self.tokens + other.tokens)
+
 
 class Judge(Protocol):
-    """What scores: a name (it stands in every judgment), how many packets it takes in one call, and the call."""
+    """What scores: a name (it stands in every judgment), how many packets it takes in one batch, and the call.
+
+    `audited`: known items are mixed into its batches, and a batch that scores them wrongly is rejected.
+    `protocol`: the hash of everything but the rubric and the packets that its scores depend on; empty for nothing.
+    """
 
     name: str
     batch: int
+    audited: bool
+    protocol: str
 
     def estimate(self, packets: Sequence[Packet], rubric: Rubric) -> Estimate:
         """The most that scoring these packets may cost."""
         ...
 
-    async def score(self, packets: Sequence[Packet], rubric: Rubric, *, repeat: int) -> Scored:
-        """Score packets by a rubric. Raises NightlabError where none of them can be scored."""
+    def instructions(self, rubric: Rubric) -> bytes:
+        """The exact bytes that a judge gets besides the packets."""
+        ...
+
+    async def score(
+        self, packets: Sequence[Packet], rubric: Rubric, *, repeat: int, log: BatchLog | None = None
+    ) -> Scored:
+        """Score packets by a rubric; what `log` holds from an earlier life is used and not asked again.
+
+        Raises NightlabError where none of them can be scored.
+        """
         ...
 
 
@@ -74,4 +103,4 @@ def checked(verdict: Verdict, rubric: Rubric) -> Verdict:
         if not good:
             refused[name] = str(score)
     notes = {**verdict.notes, **({"out_of_range": refused} if refused else {})}
-    return Verdict(scores, notes)
+    return Verdict(scores, notes, verdict.request)

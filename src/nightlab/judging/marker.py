@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from nightlab.errors import RubricError
 from nightlab.experiments.rubric import Dimension, Rubric
 from nightlab.judging.judge import Estimate, Scored, Verdict
+from nightlab.judging.log import BatchLog
 from nightlab.judging.packet import Packet
 
 METHOD = "published markers, deterministic"
@@ -19,6 +20,8 @@ class MarkerJudge:
 
     name = "markers"
     batch = 256
+    audited = False
+    protocol = ""
 
     def __init__(self, rubric: Rubric) -> None:
         if rubric.without_markers:
@@ -30,7 +33,13 @@ class MarkerJudge:
         """Nothing."""
         return Estimate()
 
-    async def score(self, packets: Sequence[Packet], rubric: Rubric, *, repeat: int) -> Scored:
+    def instructions(self, rubric: Rubric) -> bytes:
+        """Nothing: it cannot read."""
+        return b""
+
+    async def score(
+        self, packets: Sequence[Packet], rubric: Rubric, *, repeat: int, log: BatchLog | None = None
+    ) -> Scored:
         """Score packets; an empty answer gets no score. A repeat scores the same."""
         return Scored({packet.id: verdict(packet.text, rubric) for packet in packets})
 

@@ -2,35 +2,47 @@
 once.
 
 A judgment is named by (cell, judge, repeat, rubric), so judging can be cut off at any instant and called again. A
-sample without a judgment is missing and a judgment without a score is not available (NA): neither is ever 0.
+sample without a judgment is missing and a judgment without a score is not available (NA): neither is ever 0. A judge
+that reads is audited (work.py), and begins with a pilot (pilot.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nightlab.budget import Budget
+from nightlab.errors import FrozenError
 from nightlab.events import EventLog
 from nightlab.experiments.freeze import verify
 from nightlab.experiments.plan import Plan
 from nightlab.experiments.rubric import Rubric
-from nightlab.experiments.samples import Samples, Writer, sole_writer
-from nightlab.files import JsonLines, now, sha256_text
-from nightlab.judging.judge import Judge, Scored, checked
-from nightlab.judging.packet import Leak, Sealed, check_blind, forbidden_words, packets
-from nightlab.judging.rows import JUDGMENTS, read_judgments, stands
+from nightlab.experiments.samples import Samples, sole_writer
+from nightlab.files import JsonLines
+from nightlab.judging.blind import Leak, check_blind, check_instructions, forbidden_words
+from nightlab.judging.judge import Judge
+from nightlab.judging.log import JudgeLog
+from nightlab.judging.packet import opaque, packets
+from nightlab.judging.pilot import Gate, Pilot, chosen, doubtful, summarize
+from nightlab.judging.plain import Plain
+from nightlab.judging.rows import FIRST, JUDGMENTS, read_judgments, stands
+from nightlab.judging.telling import Told
+from nightlab.judging.work import Audited, Seat, Tally
+
+PASSES = 4
+"""How often what had no verdict is asked for again in one judging."""
 
 
 @dataclass(frozen=True)
 class JudgeResult:
     """What became of a judging: judgments planned, made in this run, of all there are without every score, missing.
 
-    `leaks` are the names that stand in the samples' own texts, where a judge could read them.
+    `leaks` are the names that stand in the samples' own texts; `rejected` says why batches were; `escalated` counts
+    judgments that were rejected as often as is tried; `stopped` says why the judging ended before it was done.
     """
 
     planned: int
@@ -38,18 +50,12 @@ class JudgeResult:
     na: int
     missing: int
     leaks: tuple[Leak, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Batch:
-    repeat: int
-    sealed: Sequence[Sealed]
-
-    @property
-    def id(self) -> str:
-        """Names the batch in its judgments and in the ledger: the same packets have the same one."""
-        names = ",".join(one.packet.id for one in self.sealed)
-        return f"b-{sha256_text(f'{self.repeat}:{names}')[:16]}"
+    rejected: tuple[str, ...] = ()
+    escalated: int = 0
+    refused: int = 0
+    repaired: int = 0
+    usd: float = 0.0
+    stopped: str = ""
 
 
 async def run_judges(
@@ -62,138 +68,152 @@ async def run_judges(
     budget: Budget | None = None,
     concurrency: int = 4,
     on_progress: Callable[[int, int], None] | None = None,
+    role: str = FIRST,
+    share: float = 1.0,
+    gate: Gate | None = None,
+    again: bool = False,
 ) -> JudgeResult:
     """Score all samples that lack a judgment of this judge by the plan's rubric; `on_progress` gets (judged, planned).
 
-    Raises FrozenError where the plan or its rubric changed, RubricError, BlindnessError, BudgetExceeded, StorageError;
-    what was judged before stays.
+    `gate` is shown the pilot of a judge that reads, and says whether to go on. `again` asks once more for what was
+    given up. Raises FrozenError where the plan, its rubric or the judge's instructions changed, RubricError,
+    BlindnessError, BudgetExceeded, StorageError, BrainFailed, BatchPending; what was judged before stays.
     """
     await asyncio.to_thread(verify, plan)  # it may hash gigabytes of weights
     rubric = Rubric.load(plan.rubric)
-    with sole_writer(folder):
-        rows = list(samples.rows())
-        planned = len(rows) * plan.judge.repeats
-        made = list(_made(folder, judge, rubric))
-        done = {(row["key"], row["repeat"]) for row in made}
-        work = _Judging(plan.name, judge, rubric, budget, planned, len(done), on_progress)
-        work.na = sum(None in row["scores"].values() for row in made)
-        _emit(events, "judging_started", plan, judge=judge.name, planned=planned, missing=planned - len(done))
-        batches, found = _batches(plan, rows, done, judge.batch)
-        store = JsonLines(folder / JUDGMENTS)
-        try:
-            async with Writer(store) as writer:
-                await work.run(batches, writer, concurrency)
-        finally:
-            store.close()
-    result = JudgeResult(planned, work.judged, work.na, planned - len(done) - work.judged, tuple(found))
-    _finish(events, plan, judge, result)
-    return result
-
-
-def _made(folder: Path, judge: Judge, rubric: Rubric) -> Iterator[dict[str, Any]]:
-    """The judgments there are by this judge and this rubric."""
-    own = (judge.name, rubric.sha)
-    return (row for row in read_judgments(folder) if stands(row) and (row["judge"], row["rubric"]) == own)
-
-
-def _batches(
-    plan: Plan, rows: list[dict[str, Any]], done: set[tuple[str, int]], size: int
-) -> tuple[list[_Batch], list[Leak]]:
-    """What is still to be judged, in the order of each repeat, and the leaks in the texts of all rows."""
-    found: list[Leak] = []
-    batches: list[_Batch] = []
     words = forbidden_words(plan)
-    for repeat in range(plan.judge.repeats):
-        sealed = packets(rows, plan.sampling.seed, repeat)
-        leaks = check_blind(sealed, words)
-        found += leaks if repeat == 0 else []
-        left = [one for one in sealed if (one.key, repeat) not in done]
-        batches += [_Batch(repeat, left[at : at + size]) for at in range(0, len(left), size)]
-    return batches, found
+    check_instructions(judge.instructions(rubric), words, where=str(plan.rubric))
+    seat = Seat(judge, role, share, budget)
+    with sole_writer(folder), contextlib.closing(JsonLines(folder / JUDGMENTS)) as store:
+        work = _Judging(plan, rubric, seat, folder, samples, words, store, events, on_progress)
+        return await work.run(concurrency, gate, again=again)
 
 
 class _Judging:
-    """The batches of one judging, and what became of them."""
+    """One call of run_judges."""
 
     def __init__(
         self,
-        experiment: str,
-        judge: Judge,
+        plan: Plan,
         rubric: Rubric,
-        budget: Budget | None,
-        planned: int,
-        before: int,
+        seat: Seat,
+        folder: Path,
+        samples: Samples,
+        words: Sequence[str],
+        store: JsonLines,
+        events: EventLog | None,
         on_progress: Callable[[int, int], None] | None,
     ) -> None:
-        self.judged = self.na = 0
-        self._experiment, self._judge, self._rubric, self._budget = experiment, judge, rubric, budget
-        self._planned, self._before, self._on_progress = planned, before, on_progress
+        self.plan, self.rubric, self.seat, self.folder = plan, rubric, seat, folder
+        self.words, self.store = words, store
+        self.rows = [row for row in samples.rows() if _in_share(str(row["key"]), seat.share, plan.sampling.seed)]
+        self.repeats = plan.judge.repeats if seat.role == FIRST else 1
+        self.planned = len(self.rows) * self.repeats
+        self.told = Told(events, plan.name, seat.judge.name)
+        self._on_progress = on_progress
+        own = (seat.judge.name, rubric.sha)
+        self.made = [row for row in read_judgments(folder) if (row["judge"], row["rubric"]) == own]
+        self.before = [row for row in self.made if stands(row)]
+        self._same_protocol()
 
-    async def run(self, batches: list[_Batch], writer: Writer, concurrency: int) -> None:
-        """Score all batches, `concurrency` at a time; the first error ends it when the running ones are cancelled."""
-        waiting = iter(batches)
+    def _same_protocol(self) -> None:
+        """Judgments by other instructions are by another judge: they are not mixed."""
+        protocol = self.seat.judge.protocol
+        others = [row for row in self.before if protocol and row.get("protocol") != protocol]
+        if others:
+            what = f"{len(others)} judgments of {self.seat.judge.name} were made by other instructions or settings"
+            hint = "restore agents/judge.md as it was (git log), or judge in a new experiment folder"
+            raise FrozenError(what, where=self.folder / JUDGMENTS, hint=hint)
 
-        async def work() -> None:
-            for batch in waiting:
-                self._keep(batch, await self._score(batch), writer)
+    async def run(self, concurrency: int, gate: Gate | None, *, again: bool) -> JudgeResult:
+        """Judge what is missing, and tell what came of it."""
+        missing = self.planned - len(self.before)
+        leaks = check_blind(packets(self.rows, self.plan.sampling.seed), self.words)
+        self.told.started(self.planned, missing)
+        if self.seat.judge.audited:
+            tally, stopped = await self._audited(concurrency, gate, again=again)
+        else:
+            done = {(row["key"], row["repeat"]) for row in self.before}
+            plain = Plain(self.plan, self.rubric, self.seat.judge, self.seat.budget, self.words, self.store, self._kept)
+            await plain.run(self.rows, done, concurrency)
+            tally, stopped = plain.tally, ""
+        result = self._result(tally, missing, leaks, stopped)
+        self.told.finished(result, masked=self.plan.judge.mask)
+        return result
 
-        tasks = [asyncio.create_task(work()) for _ in itertools.islice(batches, concurrency)]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+    async def _audited(self, concurrency: int, gate: Gate | None, *, again: bool) -> tuple[Tally, str]:
+        rows = {str(row["key"]): row for row in self.rows}
+        with contextlib.closing(JudgeLog(self.folder)) as log:
+            work = Audited(self.plan, self.rubric, self.seat, rows, self.made, self.words, self.store, log, self._kept)
+            if again:
+                work.allow_again(self.repeats)
+            await work.run(work.open_batches(), concurrency)
+            stopped = "" if await self._pilot(work, concurrency, gate) else "the reply to the pilot says so"
+            for _ in range(0 if stopped else PASSES):
+                before = (work.tally.judged, len(work.tally.rejected))
+                await work.run(work.compose(work.missing(self.repeats)), concurrency)
+                if before == (work.tally.judged, len(work.tally.rejected)) or work.hopeless:
+                    break
+            work.tally.escalated = work.given_up(self.repeats)
+            stopped = stopped or ("too many batches were rejected" if work.hopeless else "")
+        return work.tally, stopped
 
-    async def _score(self, batch: _Batch) -> Scored:
-        shown = [one.packet for one in batch.sealed]
-        estimate = self._judge.estimate(shown, self._rubric)
-        if self._budget is None or estimate.free:
-            return await self._judge.score(shown, self._rubric, repeat=batch.repeat)
-        key = f"judge:{self._experiment}:{self._judge.name}:{self._rubric.sha}:{batch.id}"
-        held = self._budget.reserve(self._budget.fresh(key), usd=estimate.usd, tokens=estimate.tokens, who="judge")
-        scored = await self._judge.score(shown, self._rubric, repeat=batch.repeat)
-        held.commit(**asdict(scored.cost))
-        return scored
+    async def _pilot(self, work: Audited, concurrency: int, gate: Gate | None) -> bool:
+        """Judge some samples of each stratum first and show them; whether the judging may go on."""
+        who = (self.seat.judge.name, self.rubric.sha)
+        if who in work.log.gates or self.seat.role != FIRST or not self.plan.judge.pilot:
+            return work.log.gates.get(who, True)
+        keys = chosen(self.rows, self.plan.judge.pilot, self.plan.sampling.seed)
+        if 2 * len(keys) > len(self.rows):
+            return True  # the pilot would be most of it
+        for _ in range(work.attempts):
+            missing = {key for key, repeat in work.missing(1)}
+            await work.run(work.compose((key, 0) for key in keys if key in missing), concurrency)
+        pilot = self._shown(work, set(keys))
+        go_on = await gate(pilot) if gate else True
+        work.log.gate(*who, go_on, **pilot.document())
+        self.told.pilot(pilot, go_on)
+        return go_on
 
-    def _keep(self, batch: _Batch, scored: Scored, writer: Writer) -> None:
-        for one in batch.sealed:
-            verdict = scored.verdicts.get(one.packet.id)
-            if verdict is None:
-                continue
-            verdict = checked(verdict, self._rubric)
-            writer.put(
-                {
-                    "key": one.key,
-                    "judge": self._judge.name,
-                    "repeat": batch.repeat,
-                    "scores": dict(verdict.scores),
-                    "notes": dict(verdict.notes),
-                    "rubric": self._rubric.sha,
-                    "batch": batch.id,
-                    "packet": one.packet.sha,
-                    "position": one.position,
-                    "t": now(),
-                }
-            )
-            self.judged += 1
-            self.na += any(score is None for score in verdict.scores.values())
+    def _shown(self, work: Audited, keys: set[str]) -> Pilot:
+        judged = [row for row in read_judgments(self.folder) if row["key"] in keys and self._own(row)]
+        rest = work.estimate(work.compose(work.missing(self.repeats)))
+        return Pilot(
+            self.plan.name,
+            self.seat.judge.name,
+            summarize({str(row["key"]): row for row in self.rows}, judged),
+            len(judged),
+            work.tally.refused,
+            tuple(work.tally.rejected),
+            doubtful(judged),
+            work.tally.usd,
+            rest,
+        )
+
+    def _own(self, row: dict[str, Any]) -> bool:
+        return stands(row) and (row["judge"], row["rubric"]) == (self.seat.judge.name, self.rubric.sha)
+
+    def _kept(self, tally: Tally) -> None:
         if self._on_progress:
-            self._on_progress(self._before + self.judged, self._planned)
+            self._on_progress(len(self.before) + tally.judged, self.planned)
+
+    def _result(self, tally: Tally, missing: int, leaks: Sequence[Leak], stopped: str) -> JudgeResult:
+        na = sum(None in row["scores"].values() for row in self.before) + tally.na
+        return JudgeResult(
+            self.planned,
+            tally.judged,
+            na,
+            missing - tally.judged,
+            tuple(leaks),
+            tuple(tally.rejected),
+            len(tally.escalated),
+            tally.refused,
+            tally.repaired,
+            tally.usd,
+            stopped,
+        )
 
 
-def _finish(events: EventLog | None, plan: Plan, judge: Judge, result: JudgeResult) -> None:
-    if result.missing:
-        what = f"{result.missing} of {result.planned} judgments are missing"
-        _emit(events, "degradation", plan, what=what, why=f"{judge.name} gave no verdict", where="judging")
-    if result.leaks:
-        words = ", ".join(sorted({leak.word for leak in result.leaks})[:5])
-        what = f"{len({leak.packet for leak in result.leaks})} packets hold a name in their own text: {words}"
-        _emit(events, "degradation", plan, what=what, why="the judge could read it there", where="judging")
-    counts = {name: getattr(result, name) for name in ("planned", "judged", "na", "missing")}
-    _emit(events, "judging_finished", plan, judge=judge.name, **counts)
-
-
-def _emit(events: EventLog | None, kind: str, plan: Plan, **fields: object) -> None:
-    if events is not None:
-        events.emit(kind, experiment=plan.name, **fields)
+def _in_share(key: str, share: float, seed: int) -> bool:
+    """Whether a sample is in a share of all, by a keyed hash."""
+    return share >= 1 or int(opaque(f"share:{seed}", key), 16) < share * 16**16

@@ -2,6 +2,7 @@
 
 from nightlab.testing.faults import Fault
 from nightlab.testing.faulty_server import FaultyServer, Seen
+from nightlab.testing.judges import judging
 from nightlab.testing.messages_api import FakeMessagesAPI
 from nightlab.testing.messages_models import Model
 from nightlab.testing.messages_script import Entry, Fail, Say, overloaded, refusal, usage_limit
@@ -15,6 +16,7 @@ __all__ = [
     "Model",
     "Say",
     "Seen",
+    "judging",
     "overloaded",
     "refusal",
     "usage_limit",

@@ -27,11 +27,12 @@ from typing import Any
 
 from aiohttp import web
 
+from nightlab.testing.judges import judge_by_markers
 from nightlab.testing.messages_batches import Batches
 from nightlab.testing.messages_models import MODELS, Model
 from nightlab.testing.messages_prefix import Cache, Chain, follow
 from nightlab.testing.messages_rules import broken_rule, estimate
-from nightlab.testing.messages_script import Entry, Fail, Say, Script, read_entry
+from nightlab.testing.messages_script import Entry, Fail, Say, Script, read_script
 from nightlab.testing.messages_stream import failure, new_headers, stream
 
 LARGEST = 32 * 1024 * 1024
@@ -71,7 +72,7 @@ class FakeMessagesAPI:
         self.requests: list[Request] = []
         self.models = {model.id: model for model in models}
         self.enforce_prefix = enforce_prefix
-        self.batches = Batches(lambda body: self._message(Say([_text("batched")]), body), _now)
+        self.batches = Batches(self._in_batch, _now, self._record)
         self._rule = script if callable(script) else None
         self._entries: list[Entry] = [] if callable(script) else list(script)
         self._by_turn, self._at = by_turn, 0
@@ -148,7 +149,7 @@ class FakeMessagesAPI:
         if isinstance(reply, Fail):
             return failure(reply)
         message = self._message(reply, body)
-        headers = new_headers()
+        headers = {**new_headers(), **reply.headers}
         if not body.get("stream"):
             return web.json_response(message, headers=headers)
         response = web.StreamResponse(headers={**headers, "Content-Type": "text/event-stream"})
@@ -188,6 +189,10 @@ class FakeMessagesAPI:
         if isinstance(reply, str):
             return Say([_text(reply)] if reply else [])
         return reply if isinstance(reply, Say | Fail) else Say(reply)
+
+    def _in_batch(self, body: dict[str, Any]) -> dict[str, Any] | Fail:
+        reply = Fail(400, message=broken) if (broken := broken_rule(body)) else self._next(body)
+        return reply if isinstance(reply, Fail) else self._message(reply, body)
 
     def _message(self, said: Say, body: dict[str, Any]) -> dict[str, Any]:
         chain = follow(body)[0]
@@ -260,8 +265,9 @@ def _now() -> str:
 
 
 async def _run(options: argparse.Namespace) -> None:
-    script = [read_entry(value) for value in json.loads(Path(options.script).read_text("utf-8"))]
+    script: Script = judge_by_markers(options.judge) if options.judge else read_script(options.script)
     api = FakeMessagesAPI(script, port=options.port, by_turn=options.by_turn)
+    api.batches.polls = options.polls
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
@@ -275,7 +281,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one in the foreground until it is ended."""
     parser = argparse.ArgumentParser(prog="messages_api", description="a Messages API for tests")
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--script", required=True, help="JSON list: texts, lists of blocks, {say: ...}, {fail: ...}")
+    told = parser.add_mutually_exclusive_group(required=True)
+    told.add_argument("--script", type=Path, help="JSON list: texts, lists of blocks, {say: ...}, {fail: ...}")
+    told.add_argument("--judge", type=Path, help="a rubric: packets are judged by its markers")
+    parser.add_argument("--polls", type=int, default=2, help="a message batch has ended after so many looks")
     parser.add_argument("--by-turn", action="store_true", help="entry n answers a conversation with n answers so far")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_run(parser.parse_args(arguments)))

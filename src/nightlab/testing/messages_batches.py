@@ -1,6 +1,7 @@
 """Message batches of a fake Messages API: they end after some polls, and their results come out of order.
 
-A request whose text contains FAIL_THIS comes back as errored.
+Each request is answered by the script, once; an error of the script comes back as errored. A request whose text
+contains FAIL_THIS comes back as errored too, one with EXPIRE_THIS as expired.
 """
 
 from __future__ import annotations
@@ -12,17 +13,28 @@ from typing import Any
 
 from aiohttp import web
 
+from nightlab.testing.messages_script import KINDS, Fail
+
 ROUTE = "/v1/messages/batches"
-Answer = Callable[[dict[str, Any]], dict[str, Any]]
+Answer = Callable[[dict[str, Any]], "dict[str, Any] | Fail"]
 
 
 class Batches:
     """The batches that were sent, and how far each is."""
 
-    def __init__(self, answer: Answer, now: Callable[[], str], *, polls: int = 2) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        now: Callable[[], str],
+        record: Callable[[web.Request, dict[str, Any], int], None] = lambda request, body, status: None,
+        *,
+        polls: int = 2,
+    ) -> None:
         self.polls = polls
         """How often a batch is asked for before it has ended."""
-        self._answer, self._now = answer, now
+        self.expired = 0
+        """So many of the next requests in batches expire."""
+        self._answer, self._now, self._record = answer, now, record
         self._batches: dict[str, dict[str, Any]] = {}
 
     def routes(self) -> list[web.RouteDef]:
@@ -49,6 +61,7 @@ class Batches:
             "cancelled": False,
         }
         self._batches[name] = kept
+        self._record(request, body, 200)
         return web.json_response(self._shown(kept))
 
     async def _retrieve(self, request: web.Request) -> web.Response:
@@ -77,6 +90,7 @@ class Batches:
             {"custom_id": item["custom_id"], "result": self._result(batch, item)}
             for item in reversed(batch["requests"])
         ]
+        self._record(request, {}, 200)
         text = "".join(json.dumps(row) + "\n" for row in rows)
         return web.Response(text=text, content_type="application/x-jsonl")
 
@@ -94,7 +108,22 @@ class Batches:
         if "FAIL_THIS" in json.dumps(item):
             error = {"type": "invalid_request_error", "message": "as the request asks"}
             return {"type": "errored", "error": {"type": "error", "error": error, "request_id": "req_batch"}}
-        return {"type": "succeeded", "message": self._answer(item["params"])}
+        if "EXPIRE_THIS" in json.dumps(item):
+            return {"type": "expired"}
+        if "result" not in item:
+            item["result"] = self._answered(item["params"])
+        result: dict[str, Any] = item["result"]
+        return result
+
+    def _answered(self, params: dict[str, Any]) -> dict[str, Any]:
+        if self.expired:
+            self.expired -= 1
+            return {"type": "expired"}
+        answer = self._answer(params)
+        if isinstance(answer, Fail):
+            error = {"type": answer.kind or KINDS.get(answer.status, "api_error"), "message": answer.message}
+            return {"type": "errored", "error": {"type": "error", "error": error, "request_id": "req_batch"}}
+        return {"type": "succeeded", "message": answer}
 
     def _shown(self, batch: dict[str, Any]) -> dict[str, Any]:
         ended = batch["asked"] >= self.polls or batch["cancelled"]

@@ -6,9 +6,11 @@ these. A block `{"call": name, "input": {...}}` is a tool call that gets its id 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 Block = Mapping[str, Any]
@@ -35,6 +37,7 @@ class Say:
     sse_error: str | None = None
     """The type of an `error` event, sent after `error_after` frames."""
     error_after: int = 3
+    headers: dict[str, str] = field(default_factory=dict)
     partial_json: str | None = None
     """The text that is streamed as the arguments of the last tool call, whatever its input says."""
 
@@ -88,6 +91,11 @@ def usage_limit(until: datetime) -> Fail:
     """The limit of use that a workspace set for itself, with the time at which it ends."""
     at = until.astimezone(UTC).strftime("%Y-%m-%d at %H:%M UTC")
     return Fail(400, message=f"You have reached your specified API usage limits. You will regain access on {at}.")
+
+
+def read_script(path: Path) -> list[Entry]:
+    """A script from a file: a JSON list of entries."""
+    return [read_entry(value) for value in json.loads(path.read_text("utf-8"))]
 
 
 def read_entry(value: Any) -> Entry:

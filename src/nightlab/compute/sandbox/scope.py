@@ -15,7 +15,15 @@ from typing import Literal
 
 from nightlab.secrets import SECRET_FILE
 
-RECORDS = ("samples.jsonl", "failures.jsonl", "judgments.jsonl", "marks.jsonl", "withdrawn.jsonl", "plan.lock.json")
+RECORDS = (
+    "samples.jsonl",
+    "failures.jsonl",
+    "judgments.jsonl",
+    "judge_log.jsonl",
+    "marks.jsonl",
+    "withdrawn.jsonl",
+    "plan.lock.json",
+)
 LOCK, PLAN = "plan.lock.json", "config.yaml"
 GUARDED = (".git", ".nightlab", "state/nights", "state/servers")
 MarkCode = Literal["record", "git", "link_out"]
