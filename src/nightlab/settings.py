@@ -38,6 +38,7 @@ KEYS: dict[str, Key] = {
     "brain": Key("playbook", "what answers the orchestrator's turns", ("playbook", "claude")),
     "fallback_model": Key(NOTHING, "a second model, asked when the agent's own refuses a reworded turn"),
     "prices": Key(NOTHING, "a price table (YAML) in place of the shipped one; else prices.yaml at the lab's root"),
+    "judge_url": Key(NOTHING, "the OpenAI-compatible endpoint of `judge: {by: openai}`; its key is OPENAI_API_KEY"),
     "human": Key("you", "the name that questions in the diary are addressed to"),
     "place": Key("local", "where model servers and jobs run: local, slurm, or FILE.py:NAME of your own"),
     "slurm_partition": Key(NOTHING, "the partition of Slurm jobs; else the cluster's default"),

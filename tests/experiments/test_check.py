@@ -6,10 +6,11 @@ import shutil
 
 import pytest
 
-from nightlab.errors import AdapterError, AmplificationError, PlanError, RubricError
+from nightlab.errors import AdapterError, AmplificationError, NotSetUp, PlanError, RubricError
 from nightlab.experiments.change import apply
-from nightlab.experiments.check import Problem, check, first_error
+from nightlab.experiments.check import check, first_error
 from nightlab.experiments.freeze import freeze
+from nightlab.experiments.problem import Problem
 
 from .conftest import LAYERS, Study
 
@@ -160,8 +161,15 @@ def test_a_condition_without_an_adapter_is_refused(study: Study) -> None:
     assert "names no adapter" in only(study, "no_adapter").what
 
 
-def test_a_judge_that_is_not_there_is_found_before_the_freeze(study: Study) -> None:
+def test_a_judge_that_cannot_be_asked_is_found_before_the_freeze(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     study.write(judge={"rubric": "rubric.md", "by": "claude"})
-    assert only(study, "judge_missing").hint == "use `judge: {by: markers}`"
-    with pytest.raises(PlanError, match="judge claude"):
+    assert [problem.code for problem in problems(study)] == ["judge_not_set_up", "few_gold"]
+    with pytest.raises(NotSetUp, match="ANTHROPIC_API_KEY is not set"):
         freeze(study.plan())
+    assert not (study.folder / "plan.lock.json").exists()
+    study.write(judge={"rubric": "rubric.md", "second": {"by": "openai"}})
+    assert [problem.code for problem in problems(study)] == ["judge_missing", "judge_not_set_up", "few_gold"]
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    study.write(judge={"rubric": "rubric.md", "by": "claude"})
+    assert only(study, "few_gold").level == "warning"

@@ -15,7 +15,7 @@ from nightlab.errors import BudgetExceeded, ContractBroken, FrozenError, LockHel
 from nightlab.events import EventLog
 from nightlab.experiments.rubric import Rubric
 from nightlab.experiments.samples import sole_writer
-from nightlab.judging.judge import Estimate, Judge, Scored, Verdict
+from nightlab.judging.judge import Afford, Estimate, Judge, Scored, Verdict
 from nightlab.judging.log import BatchLog
 from nightlab.judging.marker import MarkerJudge, verdict
 from nightlab.judging.packet import Packet
@@ -45,7 +45,13 @@ class Paid:
         return b""
 
     async def score(
-        self, packets: Sequence[Packet], rubric: Rubric, *, repeat: int, log: BatchLog | None = None
+        self,
+        packets: Sequence[Packet],
+        rubric: Rubric,
+        *,
+        repeat: int,
+        log: BatchLog | None = None,
+        afford: Afford | None = None,
     ) -> Scored:
         await asyncio.sleep(0)
         if len(self.seen) >= self.stop_after:

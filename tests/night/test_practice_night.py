@@ -27,14 +27,15 @@ from nightlab.experiments.cells import cells
 from nightlab.experiments.change import apply
 from nightlab.experiments.freeze import freeze
 from nightlab.experiments.plan import Plan
+from nightlab.experiments.rubric import Rubric
 from nightlab.experiments.samples import Samples
 from nightlab.experiments.sweep import run_sweep
 from nightlab.founding.demo_lab import Demo, demo, held
+from nightlab.judging.marker import MarkerJudge
 from nightlab.judging.run import run_judges
 from nightlab.lab import Lab
 from nightlab.night import Options, run_night, serving
 from nightlab.night.lock import living_holder
-from nightlab.night.works import judge_of
 from nightlab.record.diary import Diary
 from nightlab.servers.server import Server, list_servers
 from tests.night.conftest import git
@@ -178,7 +179,7 @@ async def verdicts_and_peaks(lab: Lab, source: Path, seed: int) -> tuple[dict[st
     result = await run_sweep(plan, cells(plan), endpoints, concurrency=64)
     assert result.missing == 0
     samples = Samples(folder)
-    await run_judges(plan, samples, judge_of(plan), folder)
+    await run_judges(plan, samples, MarkerJudge(Rubric.load(plan.rubric)), folder)
     samples.close()
     table = Table.from_experiment(folder, servers=[m.model_dump() for m in list_servers(lab)])
     peaks = {model.name: Summary(table).peak(model.name, "sarcasm") for model in plan.models}

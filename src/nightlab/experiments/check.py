@@ -8,40 +8,29 @@ given only where there is no doubt about it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 from nightlab.adapters.amplification import LayerWeights, flat_weights, overlaps, same_weights
 from nightlab.adapters.card import AdapterCard
 from nightlab.adapters.fit import fit
-from nightlab.errors import AdapterError, AmplificationError, PlanError, RubricError, UsageError, nearest
+from nightlab.errors import (
+    AdapterError,
+    AmplificationError,
+    NightlabError,
+    NotSetUp,
+    PlanError,
+    RubricError,
+    nearest,
+)
 from nightlab.experiments import schema
 from nightlab.experiments.identity import adapter_folder, card, model_folder, num_layers
+from nightlab.experiments.judge_check import check_judges
 from nightlab.experiments.plan import CONFIG, Condition, Plan
+from nightlab.experiments.problem import Code, Problem
 from nightlab.experiments.rubric import Rubric
 
-Code = Literal[
-    "model_missing",
-    "model_not_local",
-    "model_id_mismatch",
-    "adapter_missing",
-    "adapter_broken",
-    "adapter_misfit",
-    "adapter_of_another_model",
-    "layer_out_of_range",
-    "several_adapters",
-    "no_adapter",
-    "rubric_missing",
-    "rubric_broken",
-    "dimension_unknown",
-    "judge_missing",
-    "same_weights",
-    "overlap",
-    "flat_weights",
-]
-
-_ERRORS: dict[str, type[UsageError]] = {
+_ERRORS: dict[str, type[NightlabError]] = {
+    "judge_not_set_up": NotSetUp,
     "adapter_missing": AdapterError,
     "adapter_broken": AdapterError,
     "adapter_misfit": AdapterError,
@@ -54,31 +43,17 @@ _ERRORS: dict[str, type[UsageError]] = {
 }
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Something about a plan; `remedy` is `{"set": {key path: value}}` where a correction is beyond doubt."""
-
-    code: Code
-    what: str
-    where: str
-    remedy: dict[str, dict[str, Any]] | None = None
-    level: Literal["error", "warning"] = "error"
-    hint: str | None = None
-
-
 def check(plan: Plan) -> list[Problem]:
     """All problems of a plan, errors first; an empty list is a plan that can be frozen."""
     found = [problem for model in plan.models for problem in _model(plan, model)]
     found += [_untreated(c) for c in plan.conditions if c.amplification and not c.amplification.adapters]
     found += _rubric(plan)
-    if plan.judge.by != "markers":
-        what = f"the judge {plan.judge.by} is not part of this version"
-        found.append(Problem("judge_missing", what, _config(plan), hint="use `judge: {by: markers}`"))
+    found += check_judges(plan)
     unique = list({(p.code, p.what): p for p in found}.values())
     return sorted(unique, key=lambda problem: problem.level != "error")
 
 
-def first_error(problems: list[Problem]) -> UsageError | None:
+def first_error(problems: list[Problem]) -> NightlabError | None:
     """The first error of a check as an exception of its kind; None where there are only warnings."""
     errors = [problem for problem in problems if problem.level == "error"]
     if not errors:

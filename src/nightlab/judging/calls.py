@@ -64,7 +64,8 @@ class Calls:
         reply = Reply(one.id, failed="a status of 200 whose body is no message")
         for _ in range(BROKEN):
             try:
-                reply, _ = await self._persist(one)
+                async with self.limiter:  # around the retries: what is pushed back keeps its place
+                    reply, _ = await self._persist(one)
                 break
             except ContractBroken:
                 continue
@@ -84,16 +85,15 @@ class Calls:
                 await self._policy.sleep(max(0.0, error.resets - self._policy.wall()))
 
     async def _attempt(self, one: Ask) -> Reply:
-        async with self.limiter:
-            try:
-                response = await self.client.post("/v1/messages", content=one.bytes, cast_to=httpx2.Response)
-            except anthropic.APIStatusError as error:
-                if error.status_code in (429, 503, 529):
-                    self.limiter.refused(error.response.headers, _seconds(error.response.headers.get("retry-after")))
-                raise
-            message = _message(response)
-            self.limiter.answered(response.headers, message["usage"])
-            return Reply(one.id, message)
+        try:
+            response = await self.client.post("/v1/messages", content=one.bytes, cast_to=httpx2.Response)
+        except anthropic.APIStatusError as error:
+            if error.status_code in (429, 503, 529):
+                self.limiter.refused(error.response.headers, _seconds(error.response.headers.get("retry-after")))
+            raise
+        message = _message(response)
+        self.limiter.answered(response.headers, message["usage"])
+        return Reply(one.id, message)
 
 
 def _message(response: httpx2.Response) -> dict[str, Any]:

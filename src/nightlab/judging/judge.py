@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -56,6 +56,10 @@ class Estimate:
         return Estimate(usd, self.tokens + other.tokens)
 
 
+Afford = Callable[[Estimate], bool]
+"""Sets more money aside, for a round of repairs; whether there is enough."""
+
+
 class Judge(Protocol):
     """What scores: a name (it stands in every judgment), how many packets it takes in one batch, and the call.
 
@@ -77,7 +81,13 @@ class Judge(Protocol):
         ...
 
     async def score(
-        self, packets: Sequence[Packet], rubric: Rubric, *, repeat: int, log: BatchLog | None = None
+        self,
+        packets: Sequence[Packet],
+        rubric: Rubric,
+        *,
+        repeat: int,
+        log: BatchLog | None = None,
+        afford: Afford | None = None,
     ) -> Scored:
         """Score packets by a rubric; what `log` holds from an earlier life is used and not asked again.
 

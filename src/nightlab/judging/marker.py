@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from nightlab.errors import RubricError
 from nightlab.experiments.rubric import Dimension, Rubric
-from nightlab.judging.judge import Estimate, Scored, Verdict
+from nightlab.judging.judge import Afford, Estimate, Scored, Verdict
 from nightlab.judging.log import BatchLog
 from nightlab.judging.packet import Packet
 
@@ -38,7 +38,13 @@ class MarkerJudge:
         return b""
 
     async def score(
-        self, packets: Sequence[Packet], rubric: Rubric, *, repeat: int, log: BatchLog | None = None
+        self,
+        packets: Sequence[Packet],
+        rubric: Rubric,
+        *,
+        repeat: int,
+        log: BatchLog | None = None,
+        afford: Afford | None = None,
     ) -> Scored:
         """Score packets; an empty answer gets no score. A repeat scores the same."""
         return Scored({packet.id: verdict(packet.text, rubric) for packet in packets})

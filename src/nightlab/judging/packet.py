@@ -72,3 +72,8 @@ def packet_of(row: Mapping[str, Any], name: str) -> tuple[Packet, str]:
 
 def _by_id(pair: tuple[Packet, str]) -> str:
     return pair[0].id
+
+
+def in_share(key: str, share: float, seed: int) -> bool:
+    """Whether a sample is in a share of all, by a keyed hash of its key."""
+    return share >= 1 or int(opaque(f"share:{seed}", key), 16) < share * 16**ID_DIGITS

@@ -1,8 +1,8 @@
 """A judge that reads: it asks a model, checks every answer against the rubric, and sends back what is not valid.
 
 An answer that stays invalid, and a refusal, are NA with the reason, never 0. A refused or cut request of several
-packets is asked again packet by packet. Everything is bounded: the rounds, the answers, and the money, which is
-reserved for one round at its dearest; further rounds must fit into what the first left over.
+packets is asked again packet by packet. Everything is bounded: the rounds, the answers, and the money: one round at
+its dearest is set aside before it, and more before each further one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nightlab.errors import ContractBroken
 from nightlab.experiments.rubric import Rubric
 from nightlab.files import sha256_json
 from nightlab.judging.asking import Ask, Voice, ask, ask_again, groups
-from nightlab.judging.judge import Estimate, Scored, Verdict
+from nightlab.judging.judge import Afford, Estimate, Scored, Verdict
 from nightlab.judging.log import BatchLog, Reply
 from nightlab.judging.packet import Packet
 from nightlab.judging.verdicts import complaint, not_available, read_verdicts
@@ -92,29 +92,30 @@ class ReadingJudge:
         return total
 
     async def score(
-        self, packets: Sequence[Packet], rubric: Rubric, *, repeat: int, log: BatchLog | None = None
+        self,
+        packets: Sequence[Packet],
+        rubric: Rubric,
+        *,
+        repeat: int,
+        log: BatchLog | None = None,
+        afford: Afford | None = None,
     ) -> Scored:
         """Ask, check, send back, give up: see the module. What does not arrive stays without a verdict."""
         work = _Work(rubric)
         asks = [ask(self.voice, group) for group in groups(packets, self._per_packet)]
-        reserved = self._worst(asks)
         for number in range(ROUNDS):
             if not asks:
                 break
-            if number and not self._fits(asks, work, reserved, log):
+            fresh = [one for one in asks if log is None or log.answer(one.id) is None]
+            if number and fresh and afford and not afford(self._worst(fresh)):
                 for one in asks:
-                    work.give_up(one, "asking again would cost more than was set aside")
-                break
+                    work.give_up(one, "there was no money to ask again")
+                asks = []
             asks = await self._round(asks, work, log)
         for one in asks:
             work.give_up(one, "no valid answer came")
         cost = Amounts(usd=work.usd, tokens=work.tokens)
         return Scored(work.verdicts, cost, len(work.refused), len(work.repaired & set(work.verdicts)))
-
-    def _fits(self, asks: Sequence[Ask], work: _Work, reserved: Estimate, log: BatchLog | None) -> bool:
-        fresh = [one for one in asks if log is None or log.answer(one.id) is None]
-        more = self._worst(fresh)
-        return reserved.usd is None or more.usd is None or work.usd + more.usd <= reserved.usd + 1e-12
 
     async def _round(self, asks: Sequence[Ask], work: _Work, log: BatchLog | None) -> list[Ask]:
         """Send what has no answer yet; the requests that must follow."""

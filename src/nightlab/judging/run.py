@@ -26,7 +26,7 @@ from nightlab.files import JsonLines
 from nightlab.judging.blind import Leak, check_blind, check_instructions, forbidden_words
 from nightlab.judging.judge import Judge
 from nightlab.judging.log import JudgeLog
-from nightlab.judging.packet import opaque, packets
+from nightlab.judging.packet import in_share, packets
 from nightlab.judging.pilot import Gate, Pilot, chosen, doubtful, summarize
 from nightlab.judging.plain import Plain
 from nightlab.judging.rows import FIRST, JUDGMENTS, read_judgments, stands
@@ -106,7 +106,7 @@ class _Judging:
     ) -> None:
         self.plan, self.rubric, self.seat, self.folder = plan, rubric, seat, folder
         self.words, self.store = words, store
-        self.rows = [row for row in samples.rows() if _in_share(str(row["key"]), seat.share, plan.sampling.seed)]
+        self.rows = [row for row in samples.rows() if in_share(str(row["key"]), seat.share, plan.sampling.seed)]
         self.repeats = plan.judge.repeats if seat.role == FIRST else 1
         self.planned = len(self.rows) * self.repeats
         self.told = Told(events, plan.name, seat.judge.name)
@@ -212,8 +212,3 @@ class _Judging:
             tally.usd,
             stopped,
         )
-
-
-def _in_share(key: str, share: float, seed: int) -> bool:
-    """Whether a sample is in a share of all, by a keyed hash."""
-    return share >= 1 or int(opaque(f"share:{seed}", key), 16) < share * 16**16

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-from nightlab.budget import Budget
+from nightlab.budget import Budget, Reservation
+from nightlab.errors import BudgetExceeded
 from nightlab.experiments.plan import Plan
 from nightlab.experiments.rubric import Rubric
 from nightlab.files import JsonLines, now
@@ -177,8 +178,20 @@ class Audited:
             return await judge.score(packets, self.rubric, repeat=batch.repeat, log=batch.log)
         key = f"judge:{self.plan.name}:{judge.name}:{batch.id}"
         held = budget.reserve(key, usd=estimate.usd, tokens=estimate.tokens, who="judge")
-        scored = await judge.score(packets, self.rubric, repeat=batch.repeat, log=batch.log)
+        more: list[Reservation] = []
+
+        def afford(further: Estimate) -> bool:
+            name = f"{key}/{len(more) + 2}"
+            try:
+                more.append(budget.reserve(name, usd=further.usd, tokens=further.tokens, who="judge"))
+            except BudgetExceeded:
+                return False
+            return True
+
+        scored = await judge.score(packets, self.rubric, repeat=batch.repeat, log=batch.log, afford=afford)
         held.commit(**asdict(scored.cost))
+        for one in more:
+            one.release()
         return scored
 
     def _packets(self, batch: Planned) -> list[Packet]:

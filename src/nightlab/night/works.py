@@ -14,18 +14,15 @@ from typing import Any
 
 from nightlab.budget import Budget
 from nightlab.compute.place import Place
-from nightlab.errors import NightlabError, NotSetUp, ServerError, SweepStopped
+from nightlab.errors import NightlabError, ServerError, SweepStopped
 from nightlab.events import EventLog
 from nightlab.experiments.cells import cells
 from nightlab.experiments.plan import Plan
-from nightlab.experiments.rubric import Rubric
 from nightlab.experiments.samples import Samples, sole_writer
 from nightlab.experiments.sweep import run_sweep
-from nightlab.judging.judge import Judge
-from nightlab.judging.marker import MarkerJudge
-from nightlab.judging.run import run_judges
 from nightlab.lab import Lab
 from nightlab.night import serving
+from nightlab.night.judging import judge_experiment
 from nightlab.runs.plan import RunPlan, kind_of
 from nightlab.runs.runner import run_all
 from nightlab.servers import routes
@@ -158,10 +155,7 @@ class NightWorks:
 
     async def _judges(self, experiment: str) -> dict[str, Any]:
         plan = Plan.load(self.lab.experiment(experiment))
-        judge = judge_of(plan)
-        with contextlib.closing(Samples(plan.folder)) as samples:
-            result = await run_judges(plan, samples, judge, plan.folder, self.events, budget=self.budget)
-        return {name: getattr(result, name) for name in ("planned", "judged", "na", "missing")}
+        return await judge_experiment(self.lab, plan, self.night, self.events, self.budget, self.stop)
 
     async def _train(self, name: str) -> dict[str, Any]:
         from nightlab.training.jobs import follow
@@ -196,13 +190,6 @@ class NightWorks:
                     with contextlib.suppress(ServerError):  # its failure is told where it is waited for
                         Server.attach(self.lab, self.place, manifest.id).renew()
             await asyncio.sleep(self.lab.config.lease_seconds / LEASE_SHARE)
-
-
-def judge_of(plan: Plan) -> Judge:
-    """The judge that a plan names. Raises NotSetUp for one that this version does not have."""
-    if plan.judge.by != "markers":
-        raise NotSetUp(f"the judge {plan.judge.by} is not part of this version", hint="use `judge: {by: markers}`")
-    return MarkerJudge(Rubric.load(plan.rubric))
 
 
 def described(error: NightlabError) -> dict[str, Any]:

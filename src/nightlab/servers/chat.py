@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -55,9 +56,10 @@ class Chat:
     Given a route it holds that, never a port: a tunnel that came back elsewhere is followed.
     """
 
-    def __init__(self, to: str | Route, *, limit: int = 64) -> None:
+    def __init__(self, to: str | Route, *, limit: int = 64, key: str = "") -> None:
         self._to: Route = Direct(to.rstrip("/")) if isinstance(to, str) else to
         self._limit = limit
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -68,7 +70,9 @@ class Chat:
     async def __aenter__(self) -> Chat:
         connector = aiohttp.TCPConnector(limit=self._limit, keepalive_timeout=30)
         cookies = aiohttp.DummyCookieJar()
-        self._session = aiohttp.ClientSession(connector=connector, trust_env=False, cookie_jar=cookies)
+        self._session = aiohttp.ClientSession(
+            connector=connector, trust_env=False, cookie_jar=cookies, headers=self._headers
+        )
         return self
 
     async def __aexit__(
@@ -86,6 +90,17 @@ class Chat:
         start = time.monotonic()
         text = await self._exchange("POST", request.path, request.body() if body is None else body, timeout)
         return read_answer(text, request, time.monotonic() - start, where=self.url)
+
+    async def post(self, path: str, body: Mapping[str, Any], *, timeout: float = 120.0) -> dict[str, Any]:
+        """Send a body as it is; the JSON object that answers it. Raises ChatError."""
+        text = await self._exchange("POST", path, dict(body), timeout)
+        try:
+            answer = json.loads(text)
+        except ValueError as error:
+            raise broken("not JSON", text, self.url) from error
+        if not isinstance(answer, dict) or "error" in answer:
+            raise broken("an error with status 200", text, self.url)
+        return answer
 
     async def models(self, *, timeout: float = 10.0, fresh: bool = False) -> list[ModelCard]:
         """What the server serves, its own name first; `fresh` opens a new connection for it. Raises ChatError."""

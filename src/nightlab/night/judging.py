@@ -1,0 +1,88 @@
+"""Judging in a night: every judge of a plan, one after another, with the pilot as a question in the diary."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from typing import Any
+
+from nightlab.budget import Budget
+from nightlab.events import EventLog
+from nightlab.experiments.plan import Plan
+from nightlab.experiments.samples import Samples
+from nightlab.judging.pilot import Gate, Pilot
+from nightlab.judging.run import JudgeResult, run_judges
+from nightlab.lab import Lab
+from nightlab.night.judges import open_seats
+from nightlab.record.diary import Diary
+from nightlab.record.mentions import Mention
+
+LOOK = 5.0
+"""Seconds between looks for a reply."""
+_STOP = re.compile(r"\W*(stop|no|halt|wait|don'?t|do not|cancel)\b", re.IGNORECASE)
+_COUNTS = ("planned", "judged", "na", "missing", "escalated", "refused", "stopped")
+
+
+async def judge_experiment(
+    lab: Lab, plan: Plan, night: str, events: EventLog, budget: Budget, stop: asyncio.Event
+) -> dict[str, Any]:
+    """Judge what is missing by each judge of a plan; the first one's counts, and what a person should look at."""
+    gate = _gate(lab, plan, night, events, stop)
+    results: list[tuple[str, JudgeResult]] = []
+    async with open_seats(lab, plan, budget, events) as seats:
+        for seat in seats:
+            with contextlib.closing(Samples(plan.folder)) as samples:
+                result = await run_judges(
+                    plan,
+                    samples,
+                    seat.judge,
+                    plan.folder,
+                    events,
+                    budget=seat.budget,
+                    role=seat.role,
+                    share=seat.share,
+                    gate=gate,
+                )
+            results.append((seat.judge.name, result))
+    first = results[0][1]
+    doubts = [f"{name}: {why}" for name, result in results for why in result.rejected]
+    given_up = [f"{name}: {r.escalated} judgments were given up" for name, r in results if r.escalated]
+    counts = {name: getattr(first, name) for name in _COUNTS if getattr(first, name) or name in _COUNTS[:4]}
+    return counts | ({"doubts": [*given_up, *doubts][:6]} if doubts else {})
+
+
+def _gate(lab: Lab, plan: Plan, night: str, events: EventLog, stop: asyncio.Event) -> Gate | None:
+    """Ask in the diary, and wait for a reply as long as the plan says; without one the judging goes on."""
+    minutes = plan.judge.pilot_minutes
+    if not minutes:
+        return None
+
+    async def gate(pilot: Pilot) -> bool:
+        asked = Diary(lab.diary).ask(night, _question(lab, pilot, minutes))
+        events.once(f"pilot/{plan.name}/{asked.id}", "question", question=asked.id, text=asked.text, about=plan.name)
+        until = time.monotonic() + 60 * minutes
+        while (reply := _reply(lab, asked.id)) is None and time.monotonic() < until and not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), min(LOOK, max(0.0, until - time.monotonic())))
+        return reply is None or not _STOP.match(reply)
+
+    return gate
+
+
+def _question(lab: Lab, pilot: Pilot, minutes: float) -> Mention:
+    return Mention(
+        id="",
+        to=lab.config.human,
+        text=f"The pilot of {pilot.experiment} is judged: shall {pilot.judge} judge the rest?",
+        why=pilot.sentence(),
+        options=("go on", "stop"),
+        went_on_with=f"the rest, {minutes:g} minutes after this was asked",
+        cost_of_wrong="the price of the rest, and scores that a better rubric would have to replace",
+    )
+
+
+def _reply(lab: Lab, question: str) -> str | None:
+    found = next((mention for mention in Diary(lab.diary).questions() if mention.id == question), None)
+    return found.replies[-1].text if found and found.replies else None
