@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightlab.budget import Amounts, Budget, Clock, Limits
+from nightlab.budget import PARTS, Amounts, Budget, Clock, Limits, Share
 from nightlab.errors import BudgetExceeded
 
 
@@ -134,3 +134,46 @@ def test_a_clock_that_is_set_back_does_not_prolong_and_one_that_jumps_forward_en
     assert budget.seconds_left() == 60
     now["wall"] += 6 * 3600
     assert budget.seconds_left() == 0.0
+
+
+def test_no_part_of_a_night_uses_up_what_the_others_need(tmp_path: Path) -> None:
+    said: list[tuple[str, float]] = []
+    shares = {"agents": 0.5, "judges": 0.2}
+
+    def opened(limits: Limits) -> Budget:
+        return Budget(tmp_path / "l", limits, shares=shares, on_warning=lambda *told: said.append(told))
+
+    budget = opened(Limits(usd=10.0))
+    Share(budget, "watch_01_scientist_1", Limits()).reserve("a", usd=3.0).commit(usd=2.5)
+    with pytest.raises(BudgetExceeded, match=r"5\.5 would be used of 5, the agents' share of 10") as caught:
+        Share(budget, "watch_01_debugger_2", Limits()).reserve("b", usd=3.0)
+    assert (caught.value.limit, caught.value.hint) == ("usd", "raise share_agents, or the limit")
+    assert Share(budget, "watch_01_debugger_2", Limits(usd=9.0)).left()["usd"] == 2.5
+    budget.reserve("c", usd=1.8, who="judge").commit(usd=1.8)
+    assert said == [("usd of judges", 0.8)]
+    with pytest.raises(BudgetExceeded, match="the judges' share"):
+        budget.reserve("d", usd=0.3, who="judge")
+    budget.close()
+    again = opened(Limits(usd=10.0))
+    assert [again.left_of(part) for part in PARTS] == [pytest.approx(5.7), 2.5, pytest.approx(0.2)]
+    again.reserve("e", usd=5.7, who="orchestrator")
+    with pytest.raises(BudgetExceeded, match=r"usd: 10\.2 would be used of 10"):
+        again.reserve("f", usd=0.2, who="judge")
+    again.change(Limits(usd=20.0))
+    again.reserve("f", usd=2.0, who="judge")
+    assert opened(Limits()).left_of("judges") is None
+
+
+def test_a_reservation_that_was_lost_counts_in_full_and_what_is_asked_again_is_another(tmp_path: Path) -> None:
+    first = Budget(tmp_path / "l", Limits(usd=10.0))
+    first.reserve("turn/1", usd=2.0, tokens=7, who="orchestrator")
+    first.close()
+    budget = Budget(tmp_path / "l", Limits(usd=10.0))
+    held = Share(budget, "watch_01_scout", Limits()).open("turn/1")
+    assert held
+    assert held.amounts == Amounts(2.0, 7)
+    held.lose()
+    held.lose()
+    assert budget.open("turn/1") is None
+    budget.reserve(budget.fresh("turn/1"), usd=2.0, who="orchestrator").commit(usd=0.5)
+    assert budget.spent() == Amounts(2.5, 7)

@@ -30,6 +30,7 @@ class Key:
     about: str
     choices: tuple[str, ...] = ()
     least: float | None = None
+    most: float | None = None
 
 
 NOTHING = "none"
@@ -59,6 +60,9 @@ KEYS: dict[str, Key] = {
     "lease_seconds": Key(300.0, "a model server ends itself when its lease is not renewed for this long", least=1),
     "hours": Key(8.0, "how long a night may last", least=0),
     "budget_usd": Key(20.0, "dollars that a night may spend", least=0),
+    "share_orchestrator": Key(1.0, "of these dollars, the most for the agent that leads", least=0, most=1),
+    "share_agents": Key(0.6, "of these dollars, the most for all agents that it delegates to", least=0, most=1),
+    "share_judges": Key(0.6, "of these dollars, the most for judging", least=0, most=1),
     "gpu_hours": Key(8.0, "GPU hours that a night may use", least=0),
     "usd_per_gpu_hour": Key(0.0, "what a GPU hour costs", least=0),
     "stuck_seconds": Key(300.0, "a night whose process gives no sign of life for this long is restarted", least=1),
@@ -119,6 +123,9 @@ class Config:
     lease_seconds: float
     hours: float
     budget_usd: float
+    share_orchestrator: float
+    share_agents: float
+    share_judges: float
     gpu_hours: float
     usd_per_gpu_hour: float
     stuck_seconds: float
@@ -209,6 +216,8 @@ def _checked(name: str, value: object, where: Path | str) -> Value:
         raise ConfigError(f"{name} must be one of {', '.join(spec.choices)}, not {_said(value)}", where=where)
     if spec.least is not None and not isinstance(converted, str) and not converted >= spec.least:
         raise ConfigError(f"{name} must be at least {spec.least:g}, not {_said(value)}", where=where)
+    if spec.most is not None and not isinstance(converted, str) and converted > spec.most:
+        raise ConfigError(f"{name} must be at most {spec.most:g}, not {_said(value)}", where=where)
     return converted
 
 

@@ -202,7 +202,7 @@ def test_claude_leads_the_demo_experiment_through_every_fault(tmp_path: Path) ->
     config = made.lab.experiment(EXPERIMENT) / "config.yaml"
     config.write_text(config.read_text().replace(f"port: {made.port}", "port: 0"))
     director, clock = Director(), Clock()
-    storm = overloaded(12)
+    storm = overloaded(18)  # at least 30 s each from the seventh on
     drop = Say([THOUGHT, {"type": "text", "text": "I was cut"}], drop_after=4)
     director.faults = {
         1: [refusal()],

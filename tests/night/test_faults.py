@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from nightlab.lab import Lab
 from nightlab.morning.brief import write_brief
 from nightlab.night import Options, night_state, run_night, unfinished
 from nightlab.record.diary import Diary
+from tests.night import forked
 from tests.night.conftest import git, make_lab
 
 END: list[dict[str, Any]] = [{"call": "end_night", "input": {"reason": "done"}}]
@@ -76,8 +76,7 @@ def script(folder: Path) -> Path:
 
 
 def run(lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, str(script(lab.root.parent)), str(lab.root), *words]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    return forked.run(script(lab.root.parent), lab.root, *words)
 
 
 def rows(lab: Lab, kind: str) -> list[dict[str, Any]]:
@@ -174,6 +173,55 @@ def test_a_person_switches_the_branch_during_the_night(lab: Lab) -> None:
     assert any("main" in what and "other" in what for what in told)
 
 
+LOSING = """
+import os, sys
+from pathlib import Path
+from nightlab.brains import Scripted
+from nightlab.lab import Lab
+from nightlab.night import Options, run_night
+
+lab, mode, seen = Path(sys.argv[1]), sys.argv[2], 0
+
+def die(_):
+    os.kill(os.getpid(), 9)
+
+def on_event(row):
+    global seen
+    seen += row["kind"] == "turn"
+    if seen == 2 and mode == "turn":
+        os.kill(os.getpid(), 9)
+
+second = die if mode == "asked" else "I look again."
+end = {"call": "end_night", "input": {"reason": "done"}}
+brain = Scripted(["look", second, [end]], usd_per_turn=0.25)
+print(run_night(Lab.open(lab), Options(hours=1, budget=2), brain=brain, on_event=on_event).usd)
+"""
+
+
+def test_a_turn_whose_answer_died_with_its_process_is_paid_once(lab: Lab) -> None:
+    script = lab.root.parent / "losing.py"
+    script.write_text(LOSING)
+    assert forked.run(script, lab.root, "asked").returncode == -signal.SIGKILL
+    assert forked.run(script, lab.root, "go").stdout == "1.0\n"  # three turns, and the one whose answer is lost
+    [told] = rows(lab, "degradation")
+    assert told["what"] == "the answer of a turn was lost with its process: $0.25 and 0 tokens count as spent"
+    assert len(rows(lab, "turn")) == 3
+    assert "$0.25 and 0 tokens" in lab.diary.read_text()
+
+
+def test_a_turn_that_stands_in_the_transcript_alone_is_counted_and_logged(lab: Lab) -> None:
+    script = lab.root.parent / "losing.py"
+    script.write_text(LOSING)
+    assert forked.run(script, lab.root, "turn").returncode == -signal.SIGKILL
+    [night] = lab.night_names()
+    for name in ("events.jsonl", "ledger.jsonl"):  # killed behind the transcript's line
+        path = lab.night(night) / name
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    assert forked.run(script, lab.root, "go").stdout == "0.75\n"
+    assert [row["said"] for row in rows(lab, "turn")] == ["look", "I look again.", ""]
+    assert rows(lab, "degradation") == []
+
+
 @pytest.mark.slow
 def test_a_clock_that_jumps_forward_ends_the_night_and_one_set_back_does_not_prolong_it(tmp_path: Path) -> None:
     forward, back = make_lab(tmp_path / "forward"), make_lab(tmp_path / "back")
@@ -183,30 +231,52 @@ def test_a_clock_that_jumps_forward_ends_the_night_and_one_set_back_does_not_pro
     sound(back)
 
 
+ON_A_SMALL_DISK = """
+import ctypes, os, runpy, subprocess, sys
+from pathlib import Path
+
+folder, at = Path(sys.argv[1]), sys.argv[2]
+disk, lab, after, ids = folder / "disk", folder / "disk" / "lab", folder / f"after{at}", (os.getuid(), os.getgid())
+assert ctypes.CDLL(None).unshare(0x10000000 | 0x00020000) == 0  # a user and a mount namespace of its own
+Path("/proc/self/setgroups").write_text("deny")
+for kind, mine in zip(("uid", "gid"), ids):
+    Path(f"/proc/self/{kind}_map").write_text(f"0 {mine} 1")
+
+def do(*words):
+    subprocess.run([str(word) for word in words], check=True)
+
+def night(*words):
+    if (child := os.fork()) == 0:
+        sys.argv = ["night.py", str(lab), *words]
+        runpy.run_path(str(folder / "night.py"), run_name="__main__")
+        sys.stdout.flush()
+        os._exit(0)
+    os.waitpid(child, 0)
+
+do("mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk)
+do("cp", "-a", folder / "lab", lab)
+night("fill", at)
+(lab / "ballast").unlink()
+night("go", "0")
+do("cp", "-a", lab, after)
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("at", [2, 5, 9])
-def test_a_full_disk_is_said_and_the_night_goes_on_when_there_is_room(tmp_path: Path, at: int) -> None:
-    inner = f"""
-    set -e
-    mount -t tmpfs -o size=64m tmpfs {tmp_path}/disk
-    cp -a {tmp_path}/lab {tmp_path}/disk/lab
-    {sys.executable} {tmp_path}/night.py {tmp_path}/disk/lab fill {at}
-    rm {tmp_path}/disk/lab/ballast
-    {sys.executable} {tmp_path}/night.py {tmp_path}/disk/lab go 0
-    cp -a {tmp_path}/disk/lab {tmp_path}/after
-    """
+def test_a_full_disk_is_said_and_the_night_goes_on_when_there_is_room(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     make_lab(tmp_path / "lab")
     script(tmp_path)
-    done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", inner], capture_output=True, text=True, timeout=120, check=False
-    )
-    first, *rest = done.stdout.splitlines()
-    assert first.startswith("error | cannot write: "), done.stdout + done.stderr
-    assert "full" in first
-    assert "finished | done" in rest, done.stdout + done.stderr
-    sound(Lab.open(tmp_path / "after"))
-    assert night_state(Lab.open(tmp_path / "after"), Lab.open(tmp_path / "after").night_names()[0]).state == "finished"
+    (tmp_path / "small.py").write_text(ON_A_SMALL_DISK)
+    for at in (2, 5, 9):
+        done = forked.run(tmp_path / "small.py", tmp_path, at)
+        first, *rest = done.stdout.splitlines()
+        assert first.startswith("error | cannot write: "), done.stdout
+        assert "full" in first
+        assert "finished | done" in rest, done.stdout
+        after = Lab.open(tmp_path / f"after{at}")
+        sound(after)
+        assert night_state(after, after.night_names()[0]).state == "finished"
 
 
 def test_a_torn_line_in_samples_failures_and_judgments_is_dropped_and_cut(tmp_path: Path) -> None:

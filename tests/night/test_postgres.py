@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from nightlab.lab import Lab
 from nightlab.night import Options, preflight, run_night
 from nightlab.night.keeping import kept
 from nightlab.record.diary import Diary
+from tests.night import forked
 from tests.night.conftest import git, make_lab
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -73,8 +73,7 @@ def lab_on(url: str, root: Path) -> Lab:
 def run(lab: Lab, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     script = folder / "night.py"
     script.write_text(NIGHT)
-    argv = [sys.executable, str(script), str(lab.root), *words]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    return forked.run(script, lab.root, *words)
 
 
 def sound(lab: Lab) -> None:

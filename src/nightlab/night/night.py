@@ -13,7 +13,7 @@ from typing import Any
 from nightlab import __version__
 from nightlab.agents import AgentSpec
 from nightlab.brains import Brain
-from nightlab.budget import Budget, Limits
+from nightlab.budget import PARTS, Budget, Limits
 from nightlab.compute import open_place
 from nightlab.errors import BudgetExceeded, DiskFull, NightlabError
 from nightlab.events import EventLog
@@ -136,7 +136,8 @@ class _Night:
         began = self.events.last("night_started")
         limits = self._limits(began)
         over = began is not None and limits.deadline is not None and limits.deadline <= time.time()
-        budget = Budget(self.folder / "ledger.jsonl", limits, on_warning=self._warn)
+        shares = {part: float(getattr(self.lab.config, f"share_{part}")) for part in PARTS}
+        budget = Budget(self.folder / "ledger.jsonl", limits, shares=shares, on_warning=self._warn)
         agent = AgentSpec.load(self.lab, AGENT)
         self.brain = self.given or open_brain(self.lab, agent, budget, self.events)
         self._announce(began, limits)

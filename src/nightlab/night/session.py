@@ -17,7 +17,7 @@ from nightlab.lab import Lab
 from nightlab.night import situation
 from nightlab.night.control import Control
 from nightlab.night.journal import Journal
-from nightlab.night.thinking import think
+from nightlab.night.thinking import catch_up, think
 from nightlab.night.watch import Watch, last_text
 from nightlab.night.works import NightWorks
 from nightlab.secrets import Redactor
@@ -63,6 +63,7 @@ class NightSession:
     def open_watch(self) -> None:
         """Write the constant part of the watch, if this is its beginning."""
         if self.watch.header:
+            catch_up(self)
             return
         skills = index(self.lab, self.agent.skills)
         text = f"{self.agent.prompt}\n\n{skills}" if skills else self.agent.prompt

@@ -61,7 +61,8 @@ def parse(text: str) -> dict[str, Any]:
 def limits(budget: Budget) -> dict[str, Any]:
     """What is left of the night's limits."""
     seconds = budget.seconds_left()
-    return {"seconds_left": None if seconds is None else round(seconds), **budget.left()}
+    left = {**budget.left(), "usd": budget.left_of(budget.part)} if budget.part == "orchestrator" else budget.left()
+    return {"seconds_left": None if seconds is None else round(seconds), **left}
 
 
 def server_row(manifest: Manifest) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 A refusal is an outcome: it is logged, reworded once, asked of the brain's second model where there is one, and then a
 person is told. A usage limit that ends at a known time is waited for; works under way go on meanwhile. An account that
-is refused stops at once. What a failed attempt cost is counted.
+is refused stops at once. What a failed attempt cost is counted, and so is a turn whose answer died with its process.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from nightlab.agents import AgentSpec
-from nightlab.brains import Brain, Turn
+from nightlab.brains import Brain, Turn, Usage
 from nightlab.brains.failures import BrainFailed, BrainStopped, WaitUntil
-from nightlab.budget import Budget
+from nightlab.budget import Amounts, Budget
 from nightlab.events import EventLog
 from nightlab.lab import Lab
 from nightlab.night.watch import Message, Watch
@@ -100,6 +100,7 @@ async def _ask(session: Asking, fallback: bool) -> Turn:
     request = replace(session.watch.request(), fallback=fallback)
     key = f"{session.watch.name}/turn/{len(request.messages)}"
     quote = session.brain.quote(request)
+    _count_lost(session, key)
     held = session.budget.reserve(session.budget.fresh(key), usd=quote.usd, tokens=quote.tokens, who=session.agent.name)
     try:
         turn = await session.brain.turn(request)
@@ -110,6 +111,31 @@ async def _ask(session: Asking, fallback: bool) -> Turn:
     held.commit(usd=turn.usd, tokens=turn.usage.total)
     session.tell(key, turn)
     return turn
+
+
+def _count_lost(session: Asking, key: str) -> None:
+    """An asking that was cut off is paid for, as far as anybody knows: all that was reserved for it is spent."""
+    held = session.budget.open(key)
+    if held is None or held.amounts == Amounts():
+        return
+    usd, tokens = held.amounts.usd, held.amounts.tokens
+    held.lose()
+    what = f"the answer of a turn was lost with its process: ${usd:.4g} and {tokens} tokens count as spent"
+    why = "it had been asked, and what it cost is not known"
+    session.events.once(f"{held.key}/lost", "degradation", what=what, why=why, where=key)
+
+
+def catch_up(session: Asking) -> None:
+    """Count and log a turn whose process died between its line in the transcript and its line in the ledger."""
+    row = session.watch.last_answer
+    if row is None:
+        return
+    key = f"{session.watch.name}/turn/{row['n']}"
+    if held := session.budget.open(key):
+        held.commit(usd=row["usd"], tokens=row["tokens"])
+    if not session.events.has(key):
+        usage = Usage(output_tokens=row["tokens"])
+        session.tell(key, Turn(row["message"]["content"], row["stop_reason"], usage, row["usd"]))
 
 
 async def _wait(session: Asking, limit: WaitUntil) -> None:

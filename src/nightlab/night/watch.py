@@ -33,6 +33,8 @@ class Watch:
             raise StorageError("a transcript without its header", where=self.path, hint=hint)
         self.messages: list[Message] = [row["message"] for row in rows[1:]]
         self._keys = {row["key"] for row in rows[1:] if "key" in row}
+        self.last_answer = next((row for row in reversed(rows) if "stop_reason" in row), None)
+        """The brain's newest answer when the transcript was opened, as its line."""
 
     def open(self, agent: str, brain: str, system: list[dict[str, Any]], tools: list[dict[str, Any]]) -> None:
         """Write the header, unless the watch was opened before."""

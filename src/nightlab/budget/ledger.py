@@ -1,76 +1,23 @@
-"""Hard limits: reserve before a call, commit what it cost after it.
+"""The ledger of one night: append-only and keyed, so that a resumed night neither forgets nor pays twice.
 
-Dollars, tokens, GPU-seconds and the clock are checked before anything is spent; the ledger is append-only and keyed, so
-that a resumed night neither forgets nor pays twice. A reservation that a dead process left open counts as spent, in
-full, until it is settled. An unknown price stops: it never counts as zero.
+A reservation that a dead process left open counts as spent, in full, until it is settled. An unknown price stops: it
+never counts as zero. The parts of a night (who leads it, the agents that work for it, its judges) have shares of its
+dollars: what one of them may spend at most, so that none can use up what the others need.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from nightlab.budget.amounts import PARTS, Amounts, Clock, Entry, Limits, part_of
 from nightlab.errors import BudgetExceeded
 from nightlab.files import JsonLines, now
 
 WARN_AT = (0.8, 1.0)
-
-
-@dataclass(frozen=True)
-class Amounts:
-    """What something costs: US dollars, tokens, seconds of GPU time."""
-
-    usd: float = 0.0
-    tokens: int = 0
-    gpu_seconds: float = 0.0
-
-    def __add__(self, other: Amounts) -> Amounts:
-        return Amounts(self.usd + other.usd, self.tokens + other.tokens, self.gpu_seconds + other.gpu_seconds)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The most a night may use; None is no limit. `deadline` is seconds since the epoch."""
-
-    usd: float | None = None
-    tokens: int | None = None
-    gpu_seconds: float | None = None
-    deadline: float | None = None
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of the ledger, folded: what was reserved, and what it cost once that is known."""
-
-    key: str
-    who: str
-    reserved: Amounts
-    cost: Amounts | None = None
-
-    @property
-    def counts(self) -> Amounts:
-        """What this entry counts for: its cost, or all of its reservation while that is open."""
-        return self.reserved if self.cost is None else self.cost
-
-
-@dataclass(frozen=True)
-class Clock:
-    """The wall clock, which says when the deadline is and may be set back; and seconds that nobody can set."""
-
-    wall: Callable[[], float] = lambda: time.time()
-    elapsed: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
-
-    def over(self, deadline: float | None) -> float:
-        """The elapsed time at which a deadline is past, whatever becomes of the wall clock."""
-        return math.inf if deadline is None else self.elapsed() + deadline - self.wall()
-
-    def left(self, deadline: float | None, over: float) -> float | None:
-        """Seconds until the deadline by the clock that is first, at least 0; None where there is none."""
-        return None if deadline is None else max(0.0, min(deadline - self.wall(), over - self.elapsed()))
 
 
 class Reservation:
@@ -79,6 +26,15 @@ class Reservation:
     def __init__(self, budget: Budget, key: str) -> None:
         self._budget = budget
         self.key = key
+
+    @property
+    def amounts(self) -> Amounts:
+        """What was set aside."""
+        return self._budget.entry(self.key).reserved
+
+    def lose(self) -> None:
+        """Count all of it as spent: what it was for may have been done, and nobody knows what it cost."""
+        self._budget._settle(self.key, self.amounts)
 
     def commit(self, *, usd: float = 0.0, tokens: int = 0, gpu_seconds: float = 0.0) -> None:
         """Replace the reservation by what it cost; a second commit of the same key changes nothing."""
@@ -90,22 +46,27 @@ class Reservation:
 
 
 class Budget:
-    """The ledger of one night."""
+    """The ledger of one night; `shares` are fractions of its dollars by part (see PARTS), those left out are 1."""
 
     def __init__(
         self,
         path: Path,
         limits: Limits,
         *,
+        shares: Mapping[str, float] | None = None,
         on_warning: Callable[[str, float], None] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.limits = limits
+        self.part = "orchestrator"
+        """The part whose agent holds this ledger."""
+        self.shares = {part: min(1.0, (shares or {}).get(part, 1.0)) for part in PARTS}
         self._clock = clock or Clock()
         self._over = self._clock.over(limits.deadline)
         self._lines = JsonLines(path)
         self._entries: dict[str, Entry] = {}
         self._spent = Amounts()
+        self._usd_of = dict.fromkeys(PARTS, 0.0)
         self._warned: set[tuple[str, float]] = set()
         self._on_warning = on_warning
         for row in self._lines.read():
@@ -130,12 +91,22 @@ class Budget:
             raise ValueError(f"an amount must be a finite number of at least 0: {amounts}")
         self.check_clock()
         self._check(key, amounts)
+        self._check_part(key, part_of(who), usd)
         self._write({"op": "reserve", "key": key, "who": who, **asdict(amounts)})
         return Reservation(self, key)
 
     def has(self, key: str) -> bool:
         """Whether something was reserved under this key."""
         return key in self._entries
+
+    def entry(self, key: str) -> Entry:
+        """What was reserved under a key, and what it cost. Raises KeyError."""
+        return self._entries[key]
+
+    def open(self, key: str) -> Reservation | None:
+        """The reservation under this key, or under its newest number, that nobody settled; None where there is none."""
+        name = self.fresh(key)
+        return Reservation(self, name) if self.has(name) else None
 
     def fresh(self, key: str) -> str:
         """This key, or with a number behind it where it was settled before: what is asked again costs again."""
@@ -154,6 +125,13 @@ class Budget:
         spent = asdict(self.spent())
         limits = asdict(self.limits)
         return {name: None if limits[name] is None else max(0.0, limits[name] - spent[name]) for name in spent}
+
+    def left_of(self, part: str) -> float | None:
+        """The dollars that a part of the night may still spend; None where there is no limit."""
+        limit = self.limits.usd
+        if limit is None:
+            return None
+        return max(0.0, min(limit - self._spent.usd, limit * self.shares[part] - self._usd_of[part]))
 
     def seconds_left(self) -> float | None:
         """Seconds until the deadline, at least 0; None where there is none."""
@@ -199,6 +177,19 @@ class Budget:
                     hint="raise the limit, or end the night",
                 )
 
+    def _check_part(self, key: str, part: str, usd: float) -> None:
+        if self.limits.usd is None or usd == 0:
+            return
+        total, limit = self._usd_of[part] + usd, self.limits.usd * self.shares[part]
+        if total > limit * (1 + 1e-9):
+            what = f"the {part}' share" if part.endswith("s") else f"the {part}'s share"
+            raise BudgetExceeded(
+                f"usd: {total:.6g} would be used of {limit:.6g}, {what} of {self.limits.usd:.6g}",
+                limit="usd",
+                where=key,
+                hint=f"raise share_{part}, or the limit",
+            )
+
     def _settle(self, key: str, cost: Amounts) -> None:
         entry = self._entries.get(key)
         if entry is None:
@@ -226,68 +217,16 @@ class Budget:
         old = before.counts if before else Amounts()
         new = self._entries[key].counts
         self._spent += Amounts(new.usd - old.usd, new.tokens - old.tokens, new.gpu_seconds - old.gpu_seconds)
+        self._usd_of[part_of(self._entries[key].who)] += new.usd - old.usd
 
     def _crossed(self) -> set[tuple[str, float]]:
         spent, limits = asdict(self._spent), asdict(self.limits)
+        for part, share in self.shares.items():
+            if share < 1 and self.limits.usd is not None:
+                spent[f"usd of {part}"], limits[f"usd of {part}"] = self._usd_of[part], share * self.limits.usd
         return {
             (name, share)
             for name in spent
             for share in WARN_AT
             if limits[name] and spent[name] >= share * limits[name] - 1e-9
         }
-
-
-class Share(Budget):
-    """A part of a budget under one name: what it reserves comes from the whole, and stays within its own limits too.
-
-    It holds nothing itself: after a restart the whole's ledger says what the share has used.
-    """
-
-    def __init__(self, whole: Budget, who: str, limits: Limits) -> None:
-        self.whole = whole
-        self.who = who
-        self.limits = limits
-        self._clock = whole._clock
-        self._over = self._clock.over(limits.deadline)
-
-    def reserve(
-        self, key: str, *, usd: float | None = 0.0, tokens: int = 0, gpu_seconds: float = 0.0, who: str = ""
-    ) -> Reservation:
-        """Set an amount aside, within the share and within the whole. Raises BudgetExceeded."""
-        if not self.whole.has(key):
-            self.check_clock()
-            self._check(key, Amounts(usd or 0.0, tokens, gpu_seconds))
-        return self.whole.reserve(key, usd=usd, tokens=tokens, gpu_seconds=gpu_seconds, who=self.who)
-
-    def has(self, key: str) -> bool:
-        """Whether something was reserved under this key."""
-        return self.whole.has(key)
-
-    def fresh(self, key: str) -> str:
-        """This key, or with a number behind it where it was settled before."""
-        return self.whole.fresh(key)
-
-    def spent(self) -> Amounts:
-        """What this share has spent so far, open reservations included."""
-        return self.whole.by_who().get(self.who, Amounts())
-
-    def left(self) -> dict[str, float | None]:
-        """What is left of each limit: the share's or the whole's, whichever is less."""
-        whole = self.whole.left()
-        return {name: _less(left, whole[name]) for name, left in super().left().items()}
-
-    def seconds_left(self) -> float | None:
-        """Seconds until the share's deadline or the whole's, whichever is first."""
-        return _less(super().seconds_left(), self.whole.seconds_left())
-
-    def by_who(self) -> dict[str, Amounts]:
-        """What this share used."""
-        return {self.who: self.spent()}
-
-    def close(self) -> None:
-        """Nothing: the ledger is the whole's."""
-
-
-def _less(one: float | None, other: float | None) -> float | None:
-    known = [value for value in (one, other) if value is not None]
-    return min(known) if known else None
