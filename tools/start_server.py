@@ -21,7 +21,9 @@ async def start_server(
     """Start the server of one model of an experiment, with the adapters of all its conditions. Returns at once.
 
     `wait` for the handle: the server is proven before it counts (its identity, a completion, and a canary that shows
-    that each adapter acts). Start the servers of several models in one turn.
+    that each adapter acts). A start that fails for a reason that is ours to mend is healed by code, in bounded steps
+    (events server_healing), with what earlier starts taught (state/learned.yaml). Start the servers of several models
+    in one turn.
 
     Args:
         experiment: The experiment's name.

@@ -53,6 +53,7 @@ KEYS: dict[str, Key] = {
     "ssh_config": Key(NOTHING, "the ssh_config for tunnels; else your own"),
     "engine": Key("embedded", "which model server is started, where a plan names none", ("embedded", "vllm")),
     "vllm_python": Key(NOTHING, "the interpreter of vLLM's environment: a path or a command; else .venv-vllm"),
+    "server_prefix": Key(NOTHING, "words put before a model server's command: a container, numactl, a launcher"),
     "concurrency": Key(64, "requests in flight for each model server", least=1),
     "max_identical_failures": Key(5, "the same failure this often in a row stops a server's share of a sweep", least=1),
     "request_timeout": Key(120.0, "seconds that one request may take, in all", least=0.1),
@@ -116,6 +117,7 @@ class Config:
     ssh_config: str
     engine: str
     vllm_python: str
+    server_prefix: str
     concurrency: int
     max_identical_failures: int
     request_timeout: float

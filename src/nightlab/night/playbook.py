@@ -15,6 +15,7 @@ from nightlab.budget import Amounts
 from nightlab.night.knowledge import Case, Knowledge, Serving, fold
 
 MAX_STARTS = 3
+_HOW = "How should it go on?"
 MAX_SWEEPS = 2
 MAX_CORRECTIONS = 8
 WAIT_MINUTES = 10.0
@@ -199,7 +200,7 @@ def _heal(case: Case, serving: Serving) -> Move:
     cause = diagnosis.get("cause") or (serving.failure or {}).get("what")
     question = {
         "about": f"{case.experiment}/{serving.model}",
-        "question": f"{serving.model} could not be served: {cause}. How should it go on?",
+        "question": f"{serving.model} could not be served: {cause}. {diagnosis.get('question') or _HOW}",
         "why": f"{case.experiment} has no answers of {serving.model} without it",
         "options": ["mend it and queue the missing cells", f"leave {serving.model} out"],
         "went_on_with": f"the other models; the cells of {serving.model} stay missing and are reported so",

@@ -6,6 +6,7 @@ A server is matched by content: the model's id and the compiled adapter behind e
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from nightlab.lab import Lab
 from nightlab.servers.leases import seconds_of, take_over
 from nightlab.servers.manifest import Manifest
 from nightlab.servers.server import Server, Wanted, list_servers
+from nightlab.settings import NOTHING
 
 ROUND = 256  # tokens to which a server's length is rounded up
 TEMPLATE = 64  # tokens that a chat template may add to a message
@@ -47,7 +49,7 @@ def wanted(lab: Lab, plan: Plan, model: Model) -> Wanted:
     folder = model_folder(plan, model)
     if folder is None:
         raise PlanError(f"the model {model.name} is not on this machine", where=plan.folder / CONFIG)
-    serving = plan.serving
+    serving, needed = plan.serving, needed_length(plan, folder)
     return Wanted(
         model=model.name,
         model_id=model.id,
@@ -55,11 +57,19 @@ def wanted(lab: Lab, plan: Plan, model: Model) -> Wanted:
         adapters=compiled(lab, plan, model),
         engine=serving.engine or lab.config.engine,
         revision=model.revision,
-        options={"max_model_len": needed_length(plan, folder), **serving.options()},
+        options={"max_model_len": needed, **serving.options()},
         extra=tuple(serving.extra),
         resources=serving.resources,
         keep_seconds=seconds_of(serving.keep) if serving.keep else 0.0,
+        least={"max_model_len": needed},
+        before=launcher(lab),
     )
+
+
+def launcher(lab: Lab) -> tuple[str, ...]:
+    """The words that the lab's setting puts before every server's command."""
+    words = lab.config.server_prefix
+    return () if words == NOTHING else tuple(shlex.split(words))
 
 
 def needed_length(plan: Plan, folder: Path) -> int:

@@ -67,6 +67,14 @@ class Manifest(BaseModel):
     env: dict[str, str] = {}
     options: dict[str, str | int | float | bool] = {}
     learned: dict[str, str | int | float | bool] = {}
+    healed: list[dict[str, Any]] = []
+    """The steps that its failed starts made code take, in order: class, line, step, what changed."""
+    extra: list[str] = []
+    rank: int = 0
+    least: dict[str, float] = {}
+    """Bounds below which no remedy may set an option, since the plan needs so much."""
+    before: list[str] = []
+    """Words that stand before its command: a container, a launcher."""
     python: list[str] = []
     """The interpreter whose environment it runs in; empty for a command that is not ours."""
     code: CodeState | None = None

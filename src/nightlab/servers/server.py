@@ -15,16 +15,13 @@ from nightlab.errors import CanaryFailed, ServerError
 from nightlab.events import EventLog
 from nightlab.files import now
 from nightlab.lab import Lab
-from nightlab.servers import canary, readiness, routes
+from nightlab.servers import canary, healing, learned, readiness, routes
 from nightlab.servers.chat import Chat, ChatError
-from nightlab.servers.failures import Diagnosis, explain
+from nightlab.servers.failures import Diagnosis, Move, catalogue, explain
 from nightlab.servers.manifest import Manifest, list_servers, load, manifest_path, save
 from nightlab.servers.wanted import Wanted, argv_of, new_manifest, server_id
 
 __all__ = ["Server", "Wanted", "list_servers", "stop_all"]
-
-ATTEMPTS = 3  # starts with a free port that another process took in between
-_PORT_TROUBLE = ("port_in_use", "foreign_server", "port_shared_silently")
 
 
 class Server:
@@ -44,6 +41,7 @@ class Server:
             server = cls.attach(lab, place, name)
         else:
             manifest = await asyncio.to_thread(new_manifest, lab, place, wanted, key=key, night=night, port=port)
+            manifest = await asyncio.to_thread(healing.taught, lab, manifest)
             server = cls(lab, place, manifest)
             server._save()
         if server.manifest.state == "starting":
@@ -95,11 +93,11 @@ class Server:
             try:
                 return await self._prove(events, "adopted" if self.manifest.state == "ready" else "started")
             except ServerError as error:
-                again = self.manifest.port_wanted == 0 and self.manifest.attempt + 1 < ATTEMPTS
-                if not (again and error.failure in _PORT_TROUBLE and self.manifest.state == "starting"):
+                rung = await self._next_rung(error, events)
+                if rung is None:
                     await self._fail(error, events)
                     raise
-            await self._start_elsewhere()
+            await self._start_again(*rung)
 
     async def prove_again(self, events: EventLog, at: str) -> Manifest:
         """The canary once more, in a ready server's life: `at` says when (adopted, reloaded, end of a sweep).
@@ -137,26 +135,42 @@ class Server:
         job = await asyncio.to_thread(self.place.start, spec)
         self._save(log=self.lab.relative(job.log))
 
-    async def _start_elsewhere(self) -> None:
-        await routes.closed(self._way())
-        if (job := self.job) is not None:
-            await asyncio.to_thread(job.stop)
+    async def _next_rung(self, error: ServerError, events: EventLog) -> tuple[Move, Diagnosis] | None:
+        """The remedy to start again with, prepared and said; None where code knows none that is left."""
+        found = healing.read_failure(self.lab, error) if self.manifest.state == "starting" else None
+        while found is not None and (move := healing.next_rung(self.lab, self.manifest, found)) is not None:
+            await routes.closed(self._way())
+            if (job := self.job) is not None:
+                await asyncio.to_thread(job.stop)
+            healing.told(events, self.manifest, move, found)
+            trouble = await healing.prepare(self.lab, self.manifest, move)
+            if trouble is None:
+                return move, found
+            events.emit("error", what=trouble, where=self.manifest.id)
+            self._save(healed=healing.healed(self.lab, self.manifest, move, found).healed)
+        return None
+
+    async def _start_again(self, move: Move, found: Diagnosis) -> None:
+        self.manifest = healing.healed(self.lab, self.manifest, move, found)
         attempt = self.manifest.attempt + 1
-        self._save(attempt=attempt, job=f"{self.manifest.id}.{attempt}", port=self.place.free_port(), url=None)
+        fresh = move.new_port or self.manifest.port_wanted == 0
+        port = self.place.free_port() if fresh else self.manifest.port
+        self._save(attempt=attempt, job=f"{self.manifest.id}.{attempt}", port=port, url=None)
         await self._start()
 
     async def _prove(self, events: EventLog, at: str) -> Manifest:
         job, timeout = self.job, self.lab.config.server_timeout
         if job is None:
             raise self._error(explain("server_lost"))
-        starting = readiness.Starting(self.manifest, job)
+        known = catalogue(self.lab.failures)
+        starting = readiness.Starting(self.manifest, job, known=known)
         await readiness.check_alive(starting)
         if job.spec.pick_port:
             await readiness.wait_until_started(starting, timeout, lambda why: self._queued(events, why))
         route = await self.route()
         self._save(url=route.url)
         async with Chat(route) as chat:
-            subject = readiness.Subject(self.manifest, job, chat)
+            subject = readiness.Subject(self.manifest, job, chat, known=known)
             await readiness.wait_until_ready(subject, timeout)
             await readiness.load_adapters(subject, timeout)
             await self._check_canary(chat, events, at)
@@ -164,6 +178,7 @@ class Server:
         if self._stopped_meanwhile():
             raise self._error(explain("stopped"))
         self._save(state="ready", ready=self.manifest.ready or now(), versions=versions)
+        await asyncio.to_thread(learned.remember, self.lab, self.manifest, *healing.lesson_of(self.manifest))
         key = f"{self.manifest.job}:ready"
         events.once(key, "server_ready", server=self.manifest.id, **self._names(), url=self.manifest.url)
         return self.manifest

@@ -28,6 +28,7 @@ from nightlab.servers.engines import Engine, Need, Option, engine
 from nightlab.servers.manifest import Manifest, Proof, ServedAdapter
 
 BASE = "base"
+_WORD = re.compile(r"\{(\w+)\}")  # in a foreign command: an option's value
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Wanted:
     extra: tuple[str, ...] = ()
     resources: Mapping[str, str] = field(default_factory=dict)
     keep_seconds: float = 0
+    least: Mapping[str, float] = field(default_factory=dict)
+    before: tuple[str, ...] = ()
 
 
 def server_id(wanted: Wanted, night: str, key: str) -> str:
@@ -85,10 +88,14 @@ def new_manifest(lab: Lab, place: Place, wanted: Wanted, *, key: str, night: str
         job=f"{name}.0",
         port=port or place.free_port(),
         port_wanted=port,
-        flags=_foreign(wanted, served_name) if wanted.argv else kind.command(python, need),
+        flags=[*wanted.before, *(_foreign(wanted, served_name) if wanted.argv else kind.command(python, need))],
         env={**({} if wanted.argv else kind.environment(need)), **wanted.env},
         options=dict(wanted.options),
         learned=dict(wanted.learned),
+        extra=list(wanted.extra),
+        rank=need.rank,
+        least=dict(wanted.least),
+        before=list(wanted.before),
         python=python,
         resources=dict(wanted.resources),
         gpus=place.gpus(wanted.resources),
@@ -103,10 +110,52 @@ def new_manifest(lab: Lab, place: Place, wanted: Wanted, *, key: str, night: str
 
 
 def argv_of(manifest: Manifest) -> tuple[str, ...]:
-    """The command of a server at its present port; at port 0 its job picks one (the word stays as it is)."""
-    if not manifest.port:
-        return tuple(manifest.flags)
-    return tuple(word.replace("{port}", str(manifest.port)) for word in manifest.flags)
+    """The command of a server at its present port; a foreign one's words {OPTION} are filled in too.
+
+    At port 0 its job picks one: the word stays as it is.
+    """
+    words: dict[str, Option] = {"port": manifest.port} if manifest.port else {}
+    if not manifest.python:
+        words |= {**manifest.options, **manifest.learned}
+    return tuple(_filled(word, words) for word in manifest.flags)
+
+
+def tunable(manifest: Manifest) -> frozenset[str]:
+    """The options that can be changed about a server: its engine's, or those that a foreign command names."""
+    if manifest.python:
+        return engine(manifest.engine).options
+    return frozenset(name for word in manifest.flags for name in _WORD.findall(word)) - {"port"}
+
+
+def retuned(lab: Lab, manifest: Manifest, learned: Mapping[str, Option], env: Mapping[str, str]) -> Manifest:
+    """A manifest with other learned options and a changed environment: its command is made anew."""
+    changed = manifest.model_copy(update={"learned": dict(learned)})
+    if not manifest.python:
+        return changed.model_copy(update={"env": {**manifest.env, **env}})
+    kind = engine(manifest.engine)
+    was, need = _need_of(lab, manifest), _need_of(lab, changed)
+    usual = kind.environment(was)
+    given = {name: value for name, value in manifest.env.items() if usual.get(name) != value}
+    flags = [*manifest.before, *kind.command(manifest.python, need)]
+    return changed.model_copy(update={"flags": flags, "env": {**kind.environment(need), **given, **env}})
+
+
+def _need_of(lab: Lab, manifest: Manifest) -> Need:
+    return Need(
+        model=(lab.root / manifest.model_path).resolve(),
+        served_name=manifest.served_name,
+        conditions=len(manifest.conditions),
+        adapters=len(manifest.adapters),
+        rank=manifest.rank,
+        options={**manifest.options, **manifest.learned},
+        extra=tuple(manifest.extra),
+    )
+
+
+def _filled(word: str, words: Mapping[str, Option]) -> str:
+    for name, value in words.items():
+        word = word.replace(f"{{{name}}}", str(value))
+    return word
 
 
 def code_now(lab: Lab, manifest: Manifest) -> CodeState | None:

@@ -22,6 +22,10 @@ from aiohttp import web
 from nightlab.testing import answers
 from nightlab.testing.faults import Fault, commit_fault, error_body
 
+OF_A_REAL_SERVER = (
+    *("--gpu-memory-utilization", "--max-model-len", "--max-num-seqs", "--max-num-batched-tokens"),
+    *("--tensor-parallel", "--enforce-eager", "--dtype", "--cpu-kv-gib"),
+)
 Reply = Callable[[Mapping[str, Any]], str | None]
 
 
@@ -246,6 +250,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--stuck", action="store_true", help="every adapter acts as the first one")
     parser.add_argument("--lenient", action="store_true", help="names that are not served are answered")
     parser.add_argument("--no-runtime-adapters", action="store_true", help="no route to load adapters")
+    for flag in OF_A_REAL_SERVER:
+        parser.add_argument(flag, help="taken and ignored")
     asyncio.run(_serve(parser.parse_args(arguments)))
 
 

@@ -43,6 +43,10 @@ class Engine(Protocol):
         """Whether a plain request keeps the plain model beside requests with an adapter."""
 
     @property
+    def options(self) -> frozenset[str]:
+        """The options of a plan's `serving` that it understands."""
+
+    @property
     def packages(self) -> tuple[str, ...]:
         """The distributions whose versions and code decide how it answers."""
 

@@ -22,6 +22,7 @@ class Embedded:
 
     name = "embedded"
     plain_base = True
+    options = frozenset({"device", "max_model_len", "dtype"})
     packages = ("torch", "transformers", "peft", "safetensors", "tokenizers")
     milestones = (
         ("Starting to load model", "loading the weights"),

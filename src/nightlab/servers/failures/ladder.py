@@ -82,6 +82,8 @@ class Present:
     tunable: frozenset[str] = frozenset()
     extra: tuple[str, ...] = ()
     model_id: str = ""
+    least: Mapping[str, float] = field(default_factory=dict)
+    """Bounds below which an option may not be set, since the work needs so much."""
     own_port: bool = True
     """Whether the port may be chosen again; one that a plan names may not, except by a remedy that says so."""
 
@@ -142,7 +144,7 @@ def _current(step: Step, present: Present) -> float | None:
 
 
 def _number(step: Step, present: Present, value: float, now: float) -> Move | None:
-    if step.of not in present.tunable or value == now:
+    if step.of not in present.tunable or value == now or value < present.least.get(step.of, value):
         return None
     rounded: Option = int(value) if float(value).is_integer() and abs(value) > 1 else round(value, 4)
     return Move(step.verb, f"{step.of} from {now:g} to {rounded:g}", {step.of: rounded})
@@ -183,8 +185,8 @@ def _take(step: Step, present: Present, found: Mapping[str, str]) -> Move | None
     value = _taken(str(step.bound("kind", "whole")), found, step.of, present)
     if value is None or value == present.options.get(step.of):
         return None
-    least = step.bound("least")
-    if least is not None and isinstance(value, int | float) and value < least:
+    least = max(step.bound("least", 0), present.least.get(step.of, 0))
+    if isinstance(value, int | float) and value < least:
         return None
     return Move("take", f"{step.of} set to {value}, as the log says", {step.of: value})
 
@@ -220,7 +222,7 @@ def _drop(step: Step, present: Present, found: Mapping[str, str]) -> Move | None
 
 
 def _port(step: Step, present: Present, found: Mapping[str, str]) -> Move | None:
-    return Move("port", "another port", new_port=True)
+    return Move("port", "another port", new_port=True) if present.own_port else None
 
 
 def _restart(step: Step, present: Present, found: Mapping[str, str]) -> Move | None:
