@@ -31,6 +31,15 @@ class LayerWeights:
         """Whether every layer and part has the same weight."""
         return len({*self.attention, *self.mlp}) == 1
 
+    def summary(self) -> str:
+        """In words: the layers in which it acts, and how strongly where that is not 1."""
+        strengths = sorted({w for pair in zip(self.attention, self.mlp, strict=True) for w in pair if w})
+        if not strengths:
+            return "no layer"
+        parts = "" if self.attention == self.mlp else ", attention and mlp apart"
+        said = "" if strengths == [1.0] else f" × {', '.join(f'{w:g}' for w in strengths)}"
+        return f"layers {span(self.active())}{said}{parts}"
+
 
 def span(layers: Iterable[int]) -> str:
     """Layer numbers in short: 0-3, 7, 9-11."""

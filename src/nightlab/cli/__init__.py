@@ -40,6 +40,8 @@ COMMANDS = {
     "diagnose": Command("nightlab.cli.diagnose:diagnose", "Say why a model server failed, from its log."),
     "audit": Command("nightlab.cli.audit:audit", "Hold reports and data against each other."),
     "servers": Command("nightlab.cli.servers:servers", "List the model servers, or stop them."),
+    "models": Command("nightlab.cli.models:models", "List models and adapters; probe what a plan needs."),
+    "prefetch": Command("nightlab.cli.prefetch:prefetch", "Fetch the models of a plan where there is a network."),
     "serve": Command("nightlab.cli.serve:serve", "Serve a model here, until interrupted."),
     "practice": Command("nightlab.cli.practice:practice", "Look at the practice set, or rebuild it."),
 }

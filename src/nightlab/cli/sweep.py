@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Coroutine, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -150,14 +151,16 @@ def _ask(lab: Lab, plan: Plan, wanted: Sequence[Cell], models: list[str]) -> Non
     for sentence in failed:
         click.echo(f"nightlab: {sentence}", err=True)
     click.echo(f"{result.answered} answered, {result.failed} failed, {result.missing} missing of {result.planned}")
-    raise SystemExit(1 if result.missing else 0)
+    raise SystemExit(1 if result.missing or failed else 0)
 
 
 async def _run(
     lab: Lab, plan: Plan, wanted: Sequence[Cell], models: list[str], events: EventLog
 ) -> tuple[list[str], SweepResult]:
     """Start, prove, ask, stop: what failed to start, and what became of the cells."""
-    from nightlab.experiments.sweep import Endpoint, run_sweep
+    from nightlab.experiments.sweep import run_sweep
+    from nightlab.night.proof import swept
+    from nightlab.night.serving import endpoint_of
 
     servers: list[Server] = []
     leases = asyncio.create_task(_keep(servers, lab.config.lease_seconds / LEASE_SHARE))
@@ -168,11 +171,13 @@ async def _run(
         failed = [result for result in proven if isinstance(result, BaseException)]
         ready = [result for result in proven if not isinstance(result, BaseException)]
         ways = {server.manifest.id: server.route for server in servers}
-        ends = {m.model: Endpoint(await ways[m.id](), server=m.id, conditions=m.conditions) for m in ready}
+        ends = {m.model: replace(endpoint_of(m), url=await ways[m.id]()) for m in ready}
         config = lab.config
         result = await run_sweep(
             plan, wanted, ends, events=events, concurrency=config.concurrency, timeout=config.request_timeout
         )
+        proofs = await asyncio.gather(*(swept(lab, events, plan, m.id) for m in ready), return_exceptions=True)
+        failed += [error for error in proofs if error is not None]
     finally:
         leases.cancel()
         await asyncio.gather(*(server.stop(events) for server in servers))

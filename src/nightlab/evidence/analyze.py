@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nightlab.evidence.assertions import contradictions
 from nightlab.evidence.caveats import find_caveats
 from nightlab.evidence.claims import Claim, make_claims, write_claims
 from nightlab.evidence.context import Context, collect, read_context
 from nightlab.evidence.design import read_design
 from nightlab.evidence.deviations import find_deviations
+from nightlab.evidence.family import evaluate_all
 from nightlab.evidence.figure_files import Figure
 from nightlab.evidence.figures import draw_all
-from nightlab.evidence.predict import Verdict, evaluate_all
+from nightlab.evidence.predict import Verdict
 from nightlab.evidence.queries import Queries
 from nightlab.evidence.reproduce import write_reproduce
 from nightlab.evidence.rows import read_rows
@@ -62,7 +64,14 @@ class Analysis:
             "verdicts": {verdict.id: verdict.verdict for verdict in self.verdicts},
             "because": {verdict.id: verdict.text for verdict in self.verdicts},
             "claims": [
-                {"id": c.id, "hypothesis": c.hypothesis, "verdict": c.verdict, "value": c.sentence} for c in self.claims
+                {
+                    "id": c.id,
+                    "hypothesis": c.hypothesis,
+                    "verdict": c.verdict,
+                    "value": c.sentence,
+                    "against": [other.document() for other in c.against],
+                }
+                for c in self.claims
             ],
             "peaks": self.peaks(),
             "figures": [figure.png for figure in self.figures],
@@ -80,18 +89,23 @@ def analyze(
     events: Iterable[Mapping[str, Any]] = (),
     cost: Mapping[str, float] | None = None,
     resamples: int = RESAMPLES,
+    others: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> Analysis:
     """Analyse an experiment folder and write tables/, figs/, claims.yaml, evidence.json and reproduce.py into it.
 
-    `servers` are server manifests, `events` the night's events, `cost` named numbers, all as plain dicts; what concerns
-    this experiment is kept in evidence.json. Without `servers` no canary is on record and no claim is made. Raises
+    `servers` are server manifests, `events` the night's events, `cost` named numbers, `others` the claims of the lab's
+    other experiments by the name they are cited with, all as plain dicts; what concerns this experiment is kept in
+    evidence.json. Without `servers` no canary is on record and no claim is made. Raises
     FrozenError (no frozen plan), ConservationError (rows lost or doubled).
     """
     design = read_design(folder)
     context = collect(design, read_rows(folder), servers, events, cost, resamples)
-    context.write(folder)
     write_reproduce(folder)
-    return _analyze(folder, context, folder)
+    found = _analyzed(folder, context)
+    documents = [claim.document() for claim in found[2]]
+    context = replace(context, against=contradictions(documents, others or {}))
+    context.write(folder)
+    return _written(folder, context, found, folder, pictures=True)
 
 
 def analyze_again(folder: Path, into: Path | None = None, *, pictures: bool = True) -> Analysis:
@@ -99,7 +113,8 @@ def analyze_again(folder: Path, into: Path | None = None, *, pictures: bool = Tr
 
     `into` is where the files go, if not into the folder itself; without `pictures` figures are csv files alone.
     """
-    return _analyze(folder, read_context(folder), into or folder, pictures)
+    context = read_context(folder)
+    return _written(folder, context, _analyzed(folder, context), into or folder, pictures=pictures)
 
 
 def analysed_without(
@@ -117,11 +132,25 @@ def analysed(verdicts: Iterable[Verdict], claims: Iterable[Claim]) -> Analysed:
     return Analysed({v.id: v.verdict for v in verdicts}, {c.hypothesis: c.sentence for c in claims})
 
 
-def _analyze(folder: Path, context: Context, into: Path, pictures: bool = True) -> Analysis:
+def _analyzed(folder: Path, context: Context) -> tuple[Summary, tuple[Verdict, ...], tuple[Claim, ...]]:
+    """What the rows say."""
     table = Table.from_experiment(folder, servers=context.servers, resamples=context.resamples)
-    summary = Summary(table)
     verdicts = evaluate_all(table)
-    claims = make_claims(table, verdicts, Queries(table, verdicts))
+    return Summary(table), verdicts, make_claims(table, verdicts, Queries(table, verdicts))
+
+
+def _written(
+    folder: Path,
+    context: Context,
+    found: tuple[Summary, tuple[Verdict, ...], tuple[Claim, ...]],
+    into: Path,
+    *,
+    pictures: bool,
+) -> Analysis:
+    """Tables, claims and figures on the disk."""
+    summary, verdicts, made = found
+    table = summary.table
+    claims = tuple(replace(claim, against=context.against.get(claim.id, ())) for claim in made)
     write_claims(into, claims)
     tables = tuple(str(path.relative_to(into)) for path in write_tables(summary, verdicts, into))
     return Analysis(

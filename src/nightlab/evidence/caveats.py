@@ -40,7 +40,7 @@ def _design(table: Table, verdicts: Sequence[Verdict]) -> Iterator[str]:
         yield f"{len(levels['prompt'])} prompts were asked: the intervals hold for prompts like these"
     if len(levels["replicate"]) == 1:
         yield "every cell was asked once: chance within a prompt is not separated from differences between prompts"
-    if len(verdicts) > 1:
+    if len(verdicts) > 1 and table.design.config.multiplicity == "none":
         yield f"{len(verdicts)} hypotheses were tested, each at its own level; none is corrected for the others"
     if table.design.config.judge.by == "markers":
         yield "the judge counts the markers that the rubric publishes: what is said in other words it cannot see"

@@ -1,5 +1,5 @@
-"""What a report says that is not in the rows: servers, degradations, corrections, cost. Kept beside the rows in
-evidence.json.
+"""What a report says that is not in the rows: servers, degradations, corrections, cost, and the lab's other claims
+that contradict these. Kept beside the rows in evidence.json.
 
 The snapshot is taken when an experiment is analysed, so that the report can be made again later, elsewhere, byte for
 byte. Paths, job numbers and log files of the machine are left out.
@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from nightlab import __version__
 from nightlab.errors import StorageError
+from nightlab.evidence.assertions import Against
 from nightlab.evidence.design import Design
 from nightlab.evidence.rows import Rows
 from nightlab.evidence.stats import RESAMPLES
@@ -35,6 +36,7 @@ class Context:
     cost: Mapping[str, float] | None = None
     resamples: int = RESAMPLES
     package: str = __version__
+    against: Mapping[str, tuple[Against, ...]] = field(default_factory=dict)
 
     def told(self, kind: str) -> list[Mapping[str, Any]]:
         """The events of one kind."""
@@ -48,6 +50,7 @@ class Context:
             "servers": self.servers,
             "events": self.events,
             "cost": self.cost,
+            "against": {claim: [other.document() for other in others] for claim, others in self.against.items()},
         }
         path = folder / FILE
         write_atomic(path, json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
@@ -62,7 +65,11 @@ def read_context(folder: Path) -> Context:
     try:
         found = json.loads(path.read_text("utf-8"))
         servers = None if found["servers"] is None else tuple(found["servers"])
-        return Context(servers, tuple(found["events"]), found["cost"], int(found["resamples"]), str(found["package"]))
+        against = {
+            claim: tuple(Against(**other) for other in others) for claim, others in found.get("against", {}).items()
+        }
+        resamples, package = int(found["resamples"]), str(found["package"])
+        return Context(servers, tuple(found["events"]), found["cost"], resamples, package, against)
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError("the snapshot cannot be read", where=path, hint="restore it from git") from error
 

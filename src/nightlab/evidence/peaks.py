@@ -41,39 +41,41 @@ class Peak:
         return self.probability[self.ranges.index(name)]
 
 
-def find_peak(draws: Draws, ranges: Sequence[str]) -> Peak | None:
+def find_peak(draws: Draws, ranges: Sequence[str], test: float = TEST) -> Peak | None:
     """The peak over ranges, `draws` having one group per range; None where a range has no data."""
     if (draws.n == 0).any() or len(ranges) < 2:
         return None
     order = np.argsort(-draws.means, kind="stable")
     best, second = int(order[0]), int(order[1])
-    decided = all(beats(draws, best, other) for other in range(len(ranges)) if other != best)
+    decided = all(beats(draws, best, other, test) for other in range(len(ranges)) if other != best)
     return Peak(
         tuple(ranges),
         ranges[best],
         ranges[second],
         draws.difference(best, second, shared_level()),
         decided,
-        (ranges[best],) if decided else tuple(name for index, name in enumerate(ranges) if not rivals(draws, index)),
+        (ranges[best],)
+        if decided
+        else tuple(name for index, name in enumerate(ranges) if not rivals(draws, index, test)),
         _probabilities(draws),
     )
 
 
-def beats(draws: Draws, left: int, right: int, tests: int = 1) -> bool:
-    """Whether the one-sided bound of left minus right lies above zero, at a level shared between `tests` tests."""
-    difference = draws.difference(left, right, shared_level(tests))
+def beats(draws: Draws, left: int, right: int, test: float = TEST) -> bool:
+    """Whether the one-sided bound of left minus right lies above zero, at the error of the test."""
+    difference = draws.difference(left, right, shared_level(test=test))
     return difference.has_interval and difference.low > 0
 
 
-def rivals(draws: Draws, index: int) -> list[int]:
+def rivals(draws: Draws, index: int, test: float = TEST) -> list[int]:
     """The ranges that beat one range, at a level shared between all of them."""
     others = [other for other in range(len(draws.means)) if other != index]
-    return [other for other in others if beats(draws, other, index, len(others))]
+    return [other for other in others if beats(draws, other, index, test / len(others))]
 
 
-def shared_level(tests: int = 1) -> float:
-    """The level of the two-sided interval whose bounds test one side at 5 %, shared between tests (Bonferroni)."""
-    return 1 - 2 * TEST / tests
+def shared_level(tests: int = 1, test: float = TEST) -> float:
+    """The level of the two-sided interval whose bounds test one side each, shared between tests (Bonferroni)."""
+    return 1 - 2 * test / tests
 
 
 def _probabilities(draws: Draws) -> tuple[float, ...]:
@@ -98,7 +100,7 @@ class Spread:
         return self.estimate.high
 
 
-def find_spread(draws: Draws, limit: float) -> Spread:
+def find_spread(draws: Draws, limit: float, test: float = TEST) -> Spread:
     """The spread of group means, and whether some pair is proven to differ by more than `limit` (Bonferroni over
     pairs).
 
@@ -107,8 +109,8 @@ def find_spread(draws: Draws, limit: float) -> Spread:
     """
     count = len(draws.means)
     pairs = [(left, right) for left in range(count) for right in range(count) if left != right]
-    found = [draws.difference(left, right, shared_level()) for left, right in pairs]
-    strict = [draws.difference(left, right, shared_level(len(pairs))) for left, right in pairs]
+    found = [draws.difference(left, right, shared_level(test=test)) for left, right in pairs]
+    strict = [draws.difference(left, right, shared_level(len(pairs), test)) for left, right in pairs]
     widest = max(found, key=lambda pair: pair.value)
     low, high = math.nan, math.nan
     if all(pair.has_interval for pair in found):

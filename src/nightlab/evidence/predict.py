@@ -10,25 +10,28 @@ greater    supported: left minus right is at least `by`, by its bound, in every 
 below      supported: the mean is less than `than`, by its bound. contradicted: it is at least that.
 same_peak  supported: one and the same range is the decided peak of every model. contradicted: no range is left that
            could be the peak of all of them.
+trend      supported: every step from a range to the next goes the predicted way. contradicted: some step goes the other
+           way, at a level shared between the steps.
 
-Everything else is undecided, and so is a comparison in which a group has fewer than 3 scored answers or 3 prompts. A
-prediction is tested at the 5 % level by itself; hypotheses are not corrected for one another, and the report says so.
-With 9 prompts, one answer each, a true lead of twice its standard error is found about every second time and a wrong
-verdict comes in at most one prediction of twenty.
+Everything else is undecided, and so is a comparison in which a group has fewer than 3 scored answers or 3 prompts. The
+hypotheses of a plan are one family: the chance that any verdict of it is wrong is held at 5 % (Holm), unless the plan
+says `multiplicity: none`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from nightlab.evidence.design import QueryError
-from nightlab.evidence.peaks import Peak, find_peak, find_spread, shared_level
+from nightlab.evidence.peaks import TEST, Peak, find_peak, find_spread, shared_level
 from nightlab.evidence.stats import Draws, Estimate, number
 from nightlab.evidence.table import Table, Where
+from nightlab.evidence.trends import find_trend
 from nightlab.experiments.predictions import Below, Diffuse, Factor, Greater, Hypothesis, SamePeak
 from nightlab.experiments.predictions import Peak as PeakPrediction
+from nightlab.experiments.predictions import Trend as TrendPrediction
 
 Outcome = Literal["supported", "contradicted", "undecided"]
 
@@ -64,16 +67,21 @@ class _Finding:
     groups: tuple[Where, ...]
 
 
-def evaluate_all(table: Table) -> tuple[Verdict, ...]:
-    """The verdict on every frozen hypothesis, in the order of the plan."""
-    return tuple(evaluate(hypothesis, table) for hypothesis in table.design.hypotheses)
+def evaluate(hypothesis: Hypothesis, table: Table, test: float = TEST) -> Verdict:
+    """The verdict on one hypothesis at the error of a test; what the data cannot answer is undecided, with the reason.
+
+    The numbers in its text are those of a test at 5 %, whatever decided it.
+    """
+    found = _evaluated(hypothesis, table, test)
+    if test == TEST or not found.decided:
+        return found
+    return replace(_evaluated(hypothesis, table, TEST), verdict=found.verdict)
 
 
-def evaluate(hypothesis: Hypothesis, table: Table) -> Verdict:
-    """The verdict on one hypothesis; what the data cannot answer is undecided, with the reason."""
+def _evaluated(hypothesis: Hypothesis, table: Table, test: float) -> Verdict:
     prediction = hypothesis.prediction
     try:
-        finding = _find(hypothesis, table)
+        finding = _find(hypothesis, table, test)
     except QueryError as problem:
         finding = _undecided(f"not evaluated: {problem.what}")
     scored = [_scored(table, prediction.dimension, group) for group in finding.groups]
@@ -91,18 +99,20 @@ def evaluate(hypothesis: Hypothesis, table: Table) -> Verdict:
     )
 
 
-def _find(hypothesis: Hypothesis, table: Table) -> _Finding:
+def _find(hypothesis: Hypothesis, table: Table, test: float) -> _Finding:
     match hypothesis.prediction:
         case PeakPrediction() as prediction:
-            return _peak(prediction, table)
+            return _peak(prediction, table, test)
         case Diffuse() as prediction:
-            return _diffuse(prediction, table)
+            return _diffuse(prediction, table, test)
         case Greater() as prediction:
-            return _greater(prediction, table)
+            return _greater(prediction, table, test)
         case Below() as prediction:
-            return _below(prediction, table)
+            return _below(prediction, table, test)
         case SamePeak() as prediction:
-            return _same_peak(prediction, table)
+            return _same_peak(prediction, table, test)
+        case TrendPrediction() as prediction:
+            return _trend(prediction, table, test)
 
 
 def _scored(table: Table, dimension: str, group: Where) -> tuple[int, int]:
@@ -121,11 +131,11 @@ def range_groups(model: str, ranges: Sequence[str]) -> list[Where]:
     return [{"model": model, "condition": name} for name in ranges]
 
 
-def _peak(prediction: PeakPrediction, table: Table) -> _Finding:
+def _peak(prediction: PeakPrediction, table: Table, test: float) -> _Finding:
     ranges = prediction.among or list(table.design.ranges)
     groups = range_groups(prediction.model, ranges)
     draws = table.means(prediction.dimension, groups)
-    peak = find_peak(draws, ranges)
+    peak = find_peak(draws, ranges, test)
     if peak is None or _too_few(draws):
         return _undecided(_little(draws, groups), groups)
     expected = peak.share(prediction.expect)
@@ -151,16 +161,16 @@ def _peak_numbers(peak: Peak, expected: float) -> dict[str, Any]:
     }
 
 
-def _diffuse(prediction: Diffuse, table: Table) -> _Finding:
+def _diffuse(prediction: Diffuse, table: Table, test: float) -> _Finding:
     ranges = prediction.among or list(table.design.ranges)
     groups = range_groups(prediction.model, [*ranges, prediction.above])
     draws = table.means(prediction.dimension, groups)
     if _too_few(draws):
         return _undecided(_little(draws, groups), groups)
     reference = len(ranges)
-    spread = find_spread(draws.first(reference), prediction.max_spread)
-    gaps = [draws.difference(index, reference, shared_level()) for index in range(reference)]
-    strict = [draws.difference(index, reference, shared_level(reference)) for index in range(reference)]
+    spread = find_spread(draws.first(reference), prediction.max_spread, test)
+    gaps = [draws.difference(index, reference, shared_level(test=test)) for index in range(reference)]
+    strict = [draws.difference(index, reference, shared_level(reference, test)) for index in range(reference)]
     outcome: Outcome = "undecided"
     if spread.within <= prediction.max_spread and all(gap.low >= prediction.by for gap in gaps):
         outcome = "supported"
@@ -180,7 +190,7 @@ def _diffuse(prediction: Diffuse, table: Table) -> _Finding:
     return _Finding(outcome, text, numbers, tuple(groups))
 
 
-def _greater(prediction: Greater, table: Table) -> _Finding:
+def _greater(prediction: Greater, table: Table, test: float) -> _Finding:
     levels = table.design.levels[prediction.each] if prediction.each else (None,)
     parts: list[tuple[str, Estimate, Estimate]] = []
     groups: list[Where] = []
@@ -193,8 +203,8 @@ def _greater(prediction: Greater, table: Table) -> _Finding:
         parts.append(
             (
                 str(level or ""),
-                draws.difference(0, 1, shared_level()),
-                draws.difference(0, 1, shared_level(len(levels))),
+                draws.difference(0, 1, shared_level(test=test)),
+                draws.difference(0, 1, shared_level(len(levels), test)),
             )
         )
     outcome: Outcome = "undecided"
@@ -213,12 +223,12 @@ def _joined(where: Mapping[Factor, str], each: Factor | None = None, level: obje
     return named if each is None else {**named, each: level}
 
 
-def _below(prediction: Below, table: Table) -> _Finding:
+def _below(prediction: Below, table: Table, test: float) -> _Finding:
     group = _joined(prediction.where)
     draws = table.means(prediction.dimension, [group])
     if _too_few(draws):
         return _undecided(_little(draws, [group]), [group])
-    mean = draws.estimate(0, shared_level())
+    mean = draws.estimate(0, shared_level(test=test))
     outcome: Outcome = "undecided"
     if mean.high < prediction.than:
         outcome = "supported"
@@ -228,7 +238,7 @@ def _below(prediction: Below, table: Table) -> _Finding:
     return _Finding(outcome, text, {"mean": mean.numbers(), "than": prediction.than}, (group,))
 
 
-def _same_peak(prediction: SamePeak, table: Table) -> _Finding:
+def _same_peak(prediction: SamePeak, table: Table, test: float) -> _Finding:
     ranges = prediction.among or list(table.design.ranges)
     peaks: dict[str, Peak] = {}
     groups: list[Where] = []
@@ -236,7 +246,7 @@ def _same_peak(prediction: SamePeak, table: Table) -> _Finding:
         own = range_groups(model, ranges)
         draws = table.means(prediction.dimension, own)
         groups += own
-        peak = find_peak(draws, ranges)
+        peak = find_peak(draws, ranges, test)
         if peak is None or _too_few(draws):
             return _undecided(_little(draws, own), groups)
         peaks[model] = peak
@@ -251,6 +261,28 @@ def _same_peak(prediction: SamePeak, table: Table) -> _Finding:
     )
     numbers = {"peaks": {model: peak.best for model, peak in peaks.items()}, "possible_in_all": shared}
     return _Finding(outcome, f"largest means in {text}", numbers, tuple(groups))
+
+
+def _trend(prediction: TrendPrediction, table: Table, test: float) -> _Finding:
+    ranges = prediction.among or list(table.design.ranges)
+    groups = range_groups(prediction.model, ranges)
+    draws = table.means(prediction.dimension, groups)
+    trend = find_trend(draws, test)
+    if trend is None or _too_few(draws):
+        return _undecided(_little(draws, groups), groups)
+    outcome: Outcome = "undecided"
+    if trend.proven == prediction.direction:
+        outcome = "supported"
+    elif prediction.direction in trend.ruled_out:
+        outcome = "contradicted"
+    up = prediction.direction == "increasing"
+    worst = (min if up else max)(range(len(trend.steps)), key=lambda step: trend.steps[step].value)
+    step = trend.steps[worst]
+    text = (
+        f"from {ranges[worst]} to {ranges[worst + 1]} the mean changes by {step.at_least() if up else step.at_most()}; "
+        f"{trend.slope.interval_text()} per range in all"
+    )
+    return _Finding(outcome, text, {"slope": trend.slope.numbers(), "worst_step": step.numbers()}, tuple(groups))
 
 
 def _too_few(draws: Draws) -> bool:

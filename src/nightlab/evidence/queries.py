@@ -15,6 +15,7 @@ from nightlab.evidence.peaks import Peak, find_peak, find_spread, shared_level
 from nightlab.evidence.predict import Verdict, range_groups
 from nightlab.evidence.stats import Draws, Estimate, number
 from nightlab.evidence.table import POOLED, SCORED, STATUSES, Table
+from nightlab.evidence.trends import find_ranks, find_trend
 
 
 class Queries:
@@ -28,7 +29,7 @@ class Queries:
     def vocabulary(self) -> dict[str, Callable[..., object]]:
         """Every query by its name in a template."""
         names = (
-            "mean n planned difference least peak runner_up lead share spread weakest gap "
+            "mean n planned difference least ratio slope trend rank peak runner_up lead share spread weakest gap "
             "verdict statement level answered judged missing"
         )
         return {name: getattr(self, name) for name in names.split()}
@@ -72,6 +73,30 @@ class Queries:
         """The difference of two means with its one-sided bound, and n."""
         found = self._table.means(dimension, [left, right], over).difference(0, 1, shared_level())
         return Markdown(f"{found.at_least()}, n={found.n} of {found.planned}")
+
+    def ratio(
+        self, dimension: str, left: Mapping[str, object], right: Mapping[str, object], over: Sequence[str] = POOLED
+    ) -> Estimate:
+        """The mean at `left` over the mean at `right`, paired by prompt."""
+        return self._table.means(dimension, [left, right], over).ratio(0, 1)
+
+    def slope(self, dimension: str, model: str, among: Sequence[str] | None = None) -> Estimate:
+        """How much the mean changes from one range to the next, by least squares over their order."""
+        return self._ranges(dimension, model, among).slope()
+
+    def trend(self, dimension: str, model: str, among: Sequence[str] | None = None) -> str:
+        """Whether every step over the ranges is proven to go one way: increasing, decreasing or neither."""
+        found = find_trend(self._ranges(dimension, model, among))
+        return (found.proven if found else None) or "neither"
+
+    def rank(self, dimension: str, model: str, condition: str, among: Sequence[str] | None = None) -> Markdown:
+        """The place of a range among the others by its mean, with the places that resamples give it."""
+        names = tuple(among or self._design.ranges)
+        known_name("range", condition, names, self._design.name)
+        ranks = find_ranks(self._ranges(dimension, model, among), names)
+        if ranks is None:
+            raise QueryError(f"no rank: a range of {model} has no scored answer", where=self._design.name)
+        return Markdown(str(ranks[condition]))
 
     def peak(self, dimension: str, model: str, among: Sequence[str] | None = None) -> Markdown:
         """The range with the largest mean in a model."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from nightlab import __version__
+from nightlab.evidence.claims import Claim
 from nightlab.evidence.design import known_name
 from nightlab.evidence.markdown import Markdown, bold, bullets, code, escape, table
 from nightlab.evidence.stats import LEVEL, Estimate, number
@@ -58,12 +59,22 @@ def claims(analysis: Analysis) -> Markdown:
     lines = [
         Markdown(
             f"{bold(claim.id)} ({claim.hypothesis}, {claim.verdict}, {_kind(claim.confirmatory)}): {claim.sentence}"
+            f"{_against(claim)}"
         )
         for claim in analysis.claims
     ]
     shown = bullets(lines, "No claim is made: see the caveats for the reasons.")
     struck = [_withdrawn(claim) for claim in analysis.withdrawn]
     return Markdown(f"{shown}\n\nWithdrawn:\n\n{bullets(struck)}") if struck else shown
+
+
+def _against(claim: Claim) -> str:
+    """The claims of other experiments that say otherwise, side by side."""
+    rows = [
+        f"\n  - **Contradicts** {code(other.id)} (n={other.n}; {escape(other.what)}): {other.sentence}"
+        for other in claim.against
+    ]
+    return "".join(rows)
 
 
 def _withdrawn(claim: Withdrawn) -> Markdown:

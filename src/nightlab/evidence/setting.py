@@ -55,9 +55,21 @@ def method(analysis: Analysis) -> Markdown:
         "The plan, with its hypotheses and predictions, was frozen before the first sample.\n\n"
         f"Means are over prompts, their categories and replicates; that is the only pooling. Brackets are {CONFIDENCE} "
         f"intervals: a bootstrap over prompts as clusters (Cameron, Gelbach & Miller 2008), {analysis.table.resamples} "
-        "resamples, percentile intervals expanded for few prompts (Hesterberg 2015). Differences are paired by prompt. "
+        "resamples, bias-corrected and expanded for few prompts (Efron 1987; Hesterberg 2015), never narrower than the "
+        "jackknife's t interval. Differences are paired by prompt. "
         f"A mean of fewer than {ANECDOTE} answers is an anecdote and has no interval. A missing score is left out, "
-        f"never counted as zero.\n\n{DECISIONS}"
+        f"never counted as zero.\n\n{DECISIONS} {_family(analysis)}"
+    )
+
+
+def _family(analysis: Analysis) -> str:
+    """How the hypotheses are corrected for one another."""
+    count = len(analysis.verdicts)
+    if count < 2 or analysis.table.design.config.multiplicity == "none":
+        return ""
+    return (
+        f"The {count} hypotheses are one family: the chance that any of their verdicts is wrong is held at the level of"
+        " one test (Holm 1979)."
     )
 
 

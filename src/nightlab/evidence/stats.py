@@ -1,11 +1,10 @@
-"""Means with intervals from a cluster bootstrap over prompts; deterministic by seed.
+"""Means, differences and ratios with intervals from a cluster bootstrap over prompts; deterministic by seed.
 
 Answers to one prompt are not independent (the same words are asked of every model and condition), so prompts are
 resampled, not rows: the pairs cluster bootstrap of Cameron, Gelbach & Miller (2008), Review of Economics and Statistics
-90(3), after Davison & Hinkley (1997), Bootstrap Methods and Their Application, section 3.8. With few prompts its
-percentile interval is too narrow; it is widened to the "expanded percentile interval" of Hesterberg (2015), The
-American Statistician 69(4). Groups are resampled jointly, so differences between conditions are paired by prompt; a
-prompt that was asked of both groups and scored in one alone is left out of their difference.
+90(3); see also Field & Welsh (2007), JRSS B 69(3). intervals.py says how resamples become an interval. Groups are
+resampled jointly, so differences between conditions are paired by prompt; a prompt that was asked of both groups and
+scored in one alone is left out of their difference.
 Limits: prompts are taken as exchangeable; below 3 prompts there is no interval.
 """
 
@@ -13,12 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nightlab.evidence.intervals import interval
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -121,6 +121,12 @@ class Draws:
             return np.asarray((self.weights @ self.sums) / (self.weights @ self.counts))
 
     @cached_property
+    def left_out(self) -> Floats:
+        """`left_out[prompt, g]`: the mean of group g without one of the prompts that some group has a score of."""
+        used = (self.counts > 0).any(axis=1)
+        return _left_out(self.sums[used], self.counts[used])
+
+    @cached_property
     def n(self) -> Ints:
         """Scores per group."""
         return np.asarray(self.counts.sum(axis=0), np.int64)
@@ -139,23 +145,48 @@ class Draws:
         """The first groups alone."""
         return Draws(self.sums[:, :count], self.counts[:, :count], self.asked[:, :count], self.weights)
 
-    def paired(self, left: int, right: int) -> Draws:
-        """Two groups, without the scores of prompts that were asked of both and scored in one alone."""
-        pair = [left, right]
-        counts, asked = self.counts[:, pair], self.asked[:, pair]
+    def paired(self, *groups: int) -> Draws:
+        """Some groups, without the scores of prompts that were asked of all of them and not scored in each."""
+        chosen = list(groups)
+        counts, asked = self.counts[:, chosen], self.asked[:, chosen]
         kept = np.asarray((counts > 0).all(axis=1) | (asked == 0).any(axis=1))[:, None]
-        return Draws(self.sums[:, pair] * kept, counts * kept, asked, self.weights)
+        return Draws(self.sums[:, chosen] * kept, counts * kept, asked, self.weights)
 
     def estimate(self, group: int, level: float = LEVEL) -> Estimate:
         """The mean of one group."""
-        low, high = interval(self.draws[:, group], int(self.clusters[group]), level)
-        return self._estimate(float(self.means[group]), low, high, [group])
+        used = self.counts[:, group] > 0
+        left_out = _left_out(self.sums[used, group], self.counts[used, group])
+        value = float(self.means[group])
+        low, high = interval(self.draws[:, group], value, left_out, int(self.clusters[group]), level)
+        return self._estimate(value, low, high, [group])
 
     def difference(self, left: int, right: int, level: float = LEVEL) -> Estimate:
         """Mean of `left` minus mean of `right`, paired by prompt; n is the smaller group's."""
+        return self._compared(left, right, np.subtract, level)
+
+    def slope(self, level: float = LEVEL) -> Estimate:
+        """The change of the mean from each group to the next, by least squares over their order; paired by prompt."""
+        order = np.arange(len(self.means), dtype=np.float64)
+        weights = (order - order.mean()) / float(((order - order.mean()) ** 2).sum())
+        pair = self.paired(*range(len(self.means)))
+        value, left_out = float(pair.means @ weights), pair.left_out @ weights
+        low, high = interval(pair.draws @ weights, value, left_out, int(pair.clusters.min()), level)
+        return pair._estimate(value, low, high, range(len(self.means)))
+
+    def ratio(self, left: int, right: int, level: float = LEVEL) -> Estimate:
+        """Mean of `left` over mean of `right`, paired by prompt; no interval where the right one may be zero."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = self._compared(left, right, np.divide, level)
+        bounded = self.paired(left, right).estimate(1, level)
+        crosses = not (bounded.low > 0 or bounded.high < 0)
+        return replace(found, low=math.nan, high=math.nan) if crosses else found
+
+    def _compared(self, left: int, right: int, by: np.ufunc, level: float) -> Estimate:
         pair = self.paired(left, right)
-        low, high = interval(pair.draws[:, 0] - pair.draws[:, 1], int(pair.clusters.min()), level)
-        return pair._estimate(float(pair.means[0] - pair.means[1]), low, high, [0, 1])
+        value = float(by(pair.means[0], pair.means[1]))
+        draws, left_out = by(pair.draws[:, 0], pair.draws[:, 1]), by(pair.left_out[:, 0], pair.left_out[:, 1])
+        low, high = interval(draws, value, left_out, int(pair.clusters.min()), level)
+        return pair._estimate(value, low, high, [0, 1])
 
     def _estimate(self, value: float, low: float, high: float, groups: Sequence[int]) -> Estimate:
         least = min(groups, key=lambda group: int(self.n[group]))
@@ -163,6 +194,12 @@ class Draws:
         if n < ANECDOTE:
             low = high = math.nan
         return Estimate(value, low, high, n, int(self.planned[least]), int(self.clusters[list(groups)].min()))
+
+
+def _left_out(sums: Floats, counts: Floats) -> Floats:
+    """Means without one prompt each; NaN where nothing is left."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((sums.sum(axis=0) - sums) / (counts.sum(axis=0) - counts))
 
 
 def mean_ci(
@@ -213,46 +250,3 @@ def resampled_prompts(count: int, resamples: int, seed: int) -> Floats:
     weights = stream.multinomial(count, np.full(count, 1.0 / count), size=resamples).astype(np.float64)
     weights.setflags(write=False)
     return weights
-
-
-def interval(draws: Floats, clusters: int, level: float = LEVEL) -> tuple[float, float]:
-    """Expanded percentile interval of resampled values; NaN below 3 prompts or where most resamples are undefined."""
-    defined = draws[~np.isnan(draws)]
-    if clusters < ANECDOTE or len(defined) * 2 < len(draws):
-        return math.nan, math.nan
-    tail = expanded_tail(clusters, level)
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-@lru_cache(maxsize=256)
-def expanded_tail(clusters: int, level: float) -> float:
-    """The tail probability that makes a percentile interval of few clusters as wide as the t interval of their mean."""
-    widened = math.sqrt(clusters / (clusters - 1)) * t_quantile(0.5 + level / 2, clusters - 1)
-    return NormalDist().cdf(-widened)
-
-
-def t_quantile(probability: float, df: int) -> float:
-    """Quantile of Student's t for a probability above one half, by bisection of its exact distribution."""
-    low, high = 0.0, 1e6
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _t_cdf(middle, df) < probability else (low, middle)
-    return (low + high) / 2
-
-
-def _t_cdf(t: float, df: int) -> float:
-    """Distribution of Student's t for t >= 0 and whole degrees of freedom: Abramowitz & Stegun 26.7.3 and 26.7.4."""
-    if df > 300:
-        return NormalDist().cdf(t)
-    angle = math.atan(t / math.sqrt(df))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = df % 2
-    term = total = cosine if odd else 1.0
-    for step in range(2 + odd, df - 1, 2):
-        term *= cosine * cosine * (step - 1) / step
-        total += term
-    if df == 1:
-        total = 0.0
-    inside = 2 / math.pi * (angle + sine * total) if odd else sine * total
-    return 0.5 + inside / 2

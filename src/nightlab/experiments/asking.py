@@ -42,7 +42,7 @@ class Form:
         """The body of a cell's request."""
         return b'%b,"seed":%d}' % (self._body, cell.seed)
 
-    def line(self, cell: Cell, answer: Answer, server: str, attempt: int) -> bytes:
+    def line(self, cell: Cell, answer: Answer, server: str, attempt: int, canary: str | None = None) -> bytes:
         """A line of samples.jsonl. Raises BrokenAnswer for a text that is not Unicode (half a surrogate pair)."""
         own = f'"replicate":{cell.replicate},"seed":{cell.seed}'
         text = json.dumps(answer.text, ensure_ascii=False)
@@ -53,6 +53,7 @@ class Form:
                 "completion_tokens": answer.completion_tokens,
                 "server": server,
                 "served_model": answer.model,
+                "canary": canary,
                 "system_fingerprint": answer.fingerprint,
                 "t": now(),
                 "latency": round(answer.latency, 4),

@@ -26,8 +26,10 @@ from nightlab.experiments import schema
 from nightlab.experiments.identity import adapter_folder, card, model_folder, num_layers
 from nightlab.experiments.judge_check import check_judges
 from nightlab.experiments.plan import CONFIG, Condition, Plan
+from nightlab.experiments.probe import memory
 from nightlab.experiments.problem import Code, Problem
 from nightlab.experiments.rubric import Rubric
+from nightlab.servers.registry import FILE, same_model
 
 _ERRORS: dict[str, type[NightlabError]] = {
     "judge_not_set_up": NotSetUp,
@@ -119,6 +121,22 @@ def _model(plan: Plan, model: schema.Model) -> Iterator[Problem]:
         yield from _fit(plan, model, folder, found)
     if folder is not None or cards:
         yield from _layers(plan, model)
+        yield from _memory(plan, model)
+
+
+def _memory(plan: Plan, model: schema.Model) -> Iterator[Problem]:
+    """A model that cannot fit the GPU of this machine, where it is to be served on one."""
+    if plan.serving.engine != "vllm" and not (plan.serving.device or "").startswith("cuda"):
+        return
+    try:
+        found = memory(plan, model)
+    except NightlabError as error:
+        yield Problem("adapter_broken", f"{model.name}: {error.what}", _config(plan), hint=error.hint)
+        return
+    if found is not None and found.fits is False:
+        what = f"{model.name} does not fit the GPU: " + "; ".join(line.strip() for line in found.lines())
+        hint = "a shorter max_model_len, a lower rank, fewer conditions, or tensor_parallel"
+        yield Problem("memory_too_small", what, _config(plan), hint=hint)
 
 
 def _no_model(plan: Plan, model: schema.Model) -> Problem:
@@ -161,7 +179,10 @@ def _fit(plan: Plan, model: schema.Model, folder: Path | None, found: AdapterCar
     others = {other.id for other in plan.models if other.name != model.name}
     if found.base and found.base not in (model.id, model.path):
         what = f"the adapter of {model.name} was trained on {found.base}; the plan calls the model {model.id}"
-        if misfits or found.base in others:
+        if not misfits and same_model(plan.root, found.base, model.id):
+            what = f"{what}: two ids of the same weights, as {FILE} says"
+            yield Problem("model_alias", what, _config(plan), level="warning")
+        elif misfits or found.base in others:
             why = f"{what}, and it does not fit" if misfits else what
             hint = f"give {model.name} an adapter of its own in `adapters`"
             yield Problem("adapter_of_another_model", why, str(found.path), hint=hint)

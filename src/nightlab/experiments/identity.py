@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nightlab import practice
+from nightlab.adapters import hub
 from nightlab.adapters.card import AdapterCard, read_card
 from nightlab.errors import AdapterError, PlanError
 from nightlab.experiments import schema
@@ -69,8 +70,10 @@ def model_identity(plan: Plan, model: schema.Model) -> ModelIdentity:
 
 
 def model_folder(plan: Plan, model: schema.Model) -> Path | None:
-    """Where a model's files are on this machine: its `path`, else its id as a path; None where they are not."""
+    """Where a model's files are on this machine: its `path`, else its id as a path or in the Hugging Face cache."""
     folder = plan.resolve(model.path) if model.path else practice.ids.get(model.id) or plan.resolve(model.id)
+    if not model.path and not (folder / "config.json").is_file():
+        folder = hub.cached(model.id, model.revision) or folder
     return folder if (folder / "config.json").is_file() else None
 
 
@@ -90,12 +93,15 @@ def adapter_identity(plan: Plan, model: schema.Model, condition: Condition) -> s
 
 
 def adapter_folder(plan: Plan, model: schema.Model, adapter: str) -> Path | None:
-    """The folder of an adapter id: what the model's `adapters` gives for it, else the id as a path; None without.
+    """The folder of an adapter id: what the model's `adapters` gives for it, else the id; a path, or in the Hugging
+    Face cache; None without.
 
     `persona` stands for its variant `persona/default`.
     """
     reference = model.adapters.get(adapter) or model.adapters.get(adapter.removesuffix("/default")) or adapter
     folder = plan.resolve(reference)
+    if not (folder / "adapter_config.json").is_file():
+        folder = hub.cached(reference) or folder
     return folder if (folder / "adapter_config.json").is_file() else None
 
 

@@ -226,7 +226,7 @@ def _check_names(plan: Plan, path: Path) -> None:
             raise PlanError(f"two hypotheses have the id {hypothesis.id!r}", where=path)
         for factor, name in names_used(hypothesis.prediction):
             _expect(factor, name, plan, path, f"hypothesis {hypothesis.id}")
-        if hypothesis.prediction.kind in ("peak", "diffuse", "same_peak"):
+        if hypothesis.prediction.kind in ("peak", "diffuse", "same_peak", "trend"):
             _check_among(hypothesis, plan, path)
     for number, rule in enumerate(plan.exclude):
         _check_exclusion(rule, f"`exclude[{number}]`", plan, path)

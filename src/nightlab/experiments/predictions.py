@@ -71,7 +71,17 @@ class SamePeak(Record):
     among: list[Name] | None = None
 
 
-Prediction = Annotated[Peak | Diffuse | Greater | Below | SamePeak, Field(discriminator="kind")]
+class Trend(Record):
+    """From each range to the next the mean goes one way, in one model."""
+
+    kind: Literal["trend"]
+    dimension: Name
+    model: Name
+    direction: Literal["increasing", "decreasing"]
+    among: list[Name] | None = None
+
+
+Prediction = Annotated[Peak | Diffuse | Greater | Below | SamePeak | Trend, Field(discriminator="kind")]
 
 
 class Hypothesis(Record):
@@ -93,6 +103,8 @@ def names_used(prediction: Prediction) -> list[tuple[Factor, str]]:
             return [*prediction.left.items(), *prediction.right.items()]
         case Below():
             return list(prediction.where.items())
+        case Trend():
+            return [("model", prediction.model), *_conditions(prediction.among or [])]
         case SamePeak():
             return [*(("model", name) for name in prediction.models), *_conditions(prediction.among or [])]
 

@@ -9,6 +9,8 @@ Code = Literal[
     "model_missing",
     "model_not_local",
     "model_id_mismatch",
+    "model_alias",
+    "memory_too_small",
     "adapter_missing",
     "adapter_broken",
     "adapter_misfit",

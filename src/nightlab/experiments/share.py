@@ -42,11 +42,15 @@ Outcome = Literal["answered", "failed", "open"]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A proven server: its URL, or the way to it, its id, and the served model name that gives each condition."""
+    """A proven server: its URL, or the way to it, its id, and the served model name that gives each condition.
+
+    `canary` is the proof that covers its answers.
+    """
 
     url: str | Route
     server: str
     conditions: Mapping[str, str]
+    canary: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Stopped:
         return f"{self.failure}, {self.times} times in a row: {self.error}" if self.times else self.error
 
 
+Reload = Callable[[Endpoint, str], Awaitable[Endpoint | None]]
+"""Loads a served name again that a server no longer knows: where to go on, or None where it is not there."""
 Heal = Callable[[Stopped], Awaitable[Endpoint | None]]
 """Mends a server whose share stopped: where to go on, or None where it cannot be mended."""
 
@@ -81,6 +87,7 @@ class Terms:
     max_identical_failures: int
     budget: Budget | None = None
     heal: Heal | None = None
+    reload: Reload | None = None
 
 
 class Share:
@@ -157,6 +164,7 @@ class Share:
         body = form.body(cell)
         attempt = 1
         refusals = 0
+        reloaded = False
         while True:
             await self._gate.passed()
             if self._over():
@@ -164,11 +172,14 @@ class Share:
             started = time.monotonic()
             try:
                 answer = await chat.complete(form.request, timeout=self._bounded(), body=body)
-                self._answers.put_line(form.line(cell, answer, self.endpoint.server, attempt))
+                self._answers.put_line(form.line(cell, answer, self.endpoint.server, attempt, self.endpoint.canary))
             except ChatError as error:
                 self._note(cell, error, attempt, started)
                 if error.unreachable and refusals < REFUSALS and await self._probed(error):
                     refusals += 1
+                    continue
+                if error.failure_class == "not_found" and not reloaded and await self._reloaded(form.request.model):
+                    reloaded = True
                     continue
                 if error.failure_class not in RETRIED or attempt == ATTEMPTS or self._over():
                     return self._give_up(cell, error)
@@ -188,6 +199,12 @@ class Share:
             self._reached()
         if error.failure_class in OVERLOADED or error.status == 503:
             self.pace.refused(started)
+
+    async def _reloaded(self, served: str) -> bool:
+        """Whether an adapter that the server no longer knows is there again."""
+        endpoint = await self._terms.reload(self.endpoint, served) if self._terms.reload else None
+        self.endpoint = endpoint or self.endpoint
+        return endpoint is not None
 
     def _reached(self) -> None:
         if self._gate.closed_since is not None:

@@ -29,7 +29,9 @@ SAMPLE_FIELDS = (
     "replicate",
     "server",
     "served_model",
+    "canary",
     "finish_reason",
+    "since",
 )
 JUDGMENT_FIELDS = ("key", "judge", "repeat", "rubric", "batch", "packet")
 REASON = 500
@@ -118,4 +120,7 @@ def marks_of(hit: Marked, selection: Selection, why: str, by: str) -> list[Mark]
 
 
 def _fits(row: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
-    return all(str(row.get(name)) == value for name, value in wanted.items())
+    """Whether a row has these values; `since` is a time (UTC, as in the rows) before which it was not written."""
+    exact = {name: value for name, value in wanted.items() if name != "since"}
+    late = str(row.get("t", "")) >= wanted["since"] if "since" in wanted else True
+    return late and all(str(row.get(name)) == value for name, value in exact.items())

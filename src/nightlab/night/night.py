@@ -146,6 +146,7 @@ class _Night:
         listening = asyncio.create_task(control.listen())
         try:
             with pulse.signals(works.stop, control.now):
+                await works.adopt()
                 end = await self._work(budget, works, control)
         finally:
             listening.cancel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,27 @@ def analyze_experiment(lab: Lab, experiment: str) -> Analysis | RunAnalysis:
     servers = manifests(lab)
     with _DRAWING:
         analysis = analyze(
-            folder, servers=servers, events=events, cost=_cost(lab, nights), resamples=lab.config.bootstrap
+            folder,
+            servers=servers,
+            events=events,
+            cost=_cost(lab, nights),
+            resamples=lab.config.bootstrap,
+            others=claims_of_others(lab, folder.name),
         )
         _KEPT[folder] = (_stamp(folder), analysis)
     return analysis
+
+
+def claims_of_others(lab: Lab, experiment: str) -> dict[str, list[dict[str, Any]]]:
+    """The claims of all other experiments, by the name that claims are cited with."""
+    names = (name for name in lab.experiment_names() if name != experiment)
+    return {short_name(name): claim_rows(lab, name) for name in names}
+
+
+def claim_rows(lab: Lab, experiment: str) -> list[dict[str, Any]]:
+    """The claims of an experiment as its claims.yaml holds them; none where it has none."""
+    path = lab.experiment(experiment) / "claims.yaml"
+    return (read_yaml(path, PlanError) or {}).get("claims") or [] if path.is_file() else []
 
 
 def manifests(lab: Lab) -> list[dict[str, Any]]:
@@ -101,10 +118,14 @@ def nights_of(lab: Lab, experiment: str) -> Iterator[str]:
 
 
 def claims_of(lab: Lab, experiment: str) -> list[tuple[str, str]]:
-    """The claims of an experiment as they are cited: `exp_001/c1` and the sentence."""
-    path = lab.experiment(experiment) / "claims.yaml"
-    rows = (read_yaml(path, PlanError) or {}).get("claims", []) if path.is_file() else []
-    return [(f"{short_name(experiment)}/{row['id']}", str(row["sentence"])) for row in rows]
+    """The claims of an experiment as they are cited, `exp_001/c1`, with the sentence and what contradicts it."""
+    rows = claim_rows(lab, experiment)
+    return [(f"{short_name(experiment)}/{row['id']}", f"{row['sentence']}{_against(row)}") for row in rows]
+
+
+def _against(claim: Mapping[str, Any]) -> str:
+    others = ", ".join(f"`{other['id']}`" for other in claim.get("against") or ())
+    return f" Contradicts {others}." if others else ""
 
 
 def withdrawn_of(lab: Lab, experiment: str) -> list[tuple[str, str]]:

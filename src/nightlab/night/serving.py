@@ -5,28 +5,22 @@ A server is matched by content: the model's id and the compiled adapter behind e
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import replace
-from pathlib import Path
 
 from nightlab.adapters.compile import Compiled, compile_adapter
 from nightlab.compute import open_place
 from nightlab.errors import AdapterError, PlanError, ServerError
 from nightlab.experiments.identity import adapter_folder, model_folder, num_layers
 from nightlab.experiments.plan import CONFIG, Plan
-from nightlab.experiments.prompts import Prompt
+from nightlab.experiments.probe import needed_length
 from nightlab.experiments.schema import Model
 from nightlab.experiments.sweep import Endpoint
-from nightlab.files import read_text
 from nightlab.lab import Lab
 from nightlab.servers.leases import seconds_of, take_over
 from nightlab.servers.manifest import Manifest
 from nightlab.servers.server import Server, Wanted, list_servers
 from nightlab.settings import NOTHING
-
-ROUND = 256  # tokens to which a server's length is rounded up
-TEMPLATE = 64  # tokens that a chat template may add to a message
 
 
 def compiled(lab: Lab, plan: Plan, model: Model) -> dict[str, Compiled]:
@@ -72,29 +66,14 @@ def launcher(lab: Lab) -> tuple[str, ...]:
     return () if words == NOTHING else tuple(shlex.split(words))
 
 
-def needed_length(plan: Plan, folder: Path) -> int:
-    """Tokens that the longest prompt of a plan and its answer can take, at most what the model has positions for.
-
-    A prompt has fewer tokens than bytes, and a chat template adds some to every message.
-    """
-    longest = max((_bytes(prompt) for prompt in plan.prompts), default=0)
-    asked = -(-(longest + plan.sampling.max_tokens) // ROUND) * ROUND
-    config = json.loads(read_text(folder / "config.json", PlanError))
-    text = config.get("text_config") or config
-    return min(asked, int(text.get("max_position_embeddings") or asked))
-
-
-def _bytes(prompt: Prompt) -> int:
-    texts = [m["content"] for m in prompt.messages] if prompt.raw is None else [prompt.raw]
-    return sum(len(text.encode()) + TEMPLATE for text in texts) + TEMPLATE
-
-
 def ready_server(lab: Lab, plan: Plan, model: Model) -> Manifest | None:
-    """The newest proven server that serves this model with exactly these conditions, or None."""
+    """The newest proven server that serves this model on its engine with exactly these conditions, or None."""
+    engine = plan.serving.engine or lab.config.engine
+    wanted = (model.name, model.id, model.revision, engine, "ready")
     names = {condition: one.name for condition, one in compiled(lab, plan, model).items()}
     for manifest in reversed(list_servers(lab)):
-        same = (manifest.model, manifest.model_id, manifest.state) == (model.name, model.id, "ready")
-        if same and names.items() <= manifest.conditions.items():
+        found = (manifest.model, manifest.model_id, manifest.revision, manifest.engine, manifest.state)
+        if found == wanted and names.items() <= manifest.conditions.items():
             return manifest
     return None
 
@@ -105,7 +84,13 @@ def endpoint(lab: Lab, plan: Plan, model: Model) -> Endpoint:
     if manifest is None or manifest.url is None:
         hint = "call start_server, and wait for it"
         raise ServerError(f"no proven server of {model.name}", failure="no_server", where=plan.name, hint=hint)
-    return Endpoint(url=manifest.url, server=manifest.id, conditions=manifest.conditions)
+    return endpoint_of(manifest)
+
+
+def endpoint_of(manifest: Manifest) -> Endpoint:
+    """A proven server as a sweep asks it."""
+    proof = manifest.canary["id"] if manifest.canary else None
+    return Endpoint(url=manifest.url or "", server=manifest.id, conditions=manifest.conditions, canary=proof)
 
 
 async def reached(lab: Lab, plan: Plan, endpoint: Endpoint, night: str) -> Endpoint:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from nightlab.experiments.plan import Plan
 from nightlab.experiments.samples import Samples, sole_writer
 from nightlab.experiments.sweep import run_sweep
 from nightlab.lab import Lab
-from nightlab.night import serving
+from nightlab.night import proof, serving
 from nightlab.night.judging import judge_experiment
 from nightlab.runs.plan import RunPlan, kind_of
 from nightlab.runs.runner import run_all
@@ -110,6 +111,17 @@ class NightWorks:
             raise error
         return {"handle": handle, "state": "failed", "error": described(error)}
 
+    async def adopt(self) -> None:
+        """Verify the servers that live on from before, unless the night is to stop meanwhile."""
+        adopting = asyncio.create_task(proof.adopt_all(self.lab, self.events))
+        stopping = asyncio.create_task(self.stop.wait())
+        await asyncio.wait([adopting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if adopting.done():
+            await adopting
+        adopting.cancel()
+        await asyncio.gather(adopting, stopping, return_exceptions=True)
+
     async def close(self) -> None:
         """Cancel what still runs and wait until it has ended; rows already answered stay."""
         tasks = [self._leases, *self._tasks.values()]
@@ -142,7 +154,9 @@ class NightWorks:
                     concurrency=config.concurrency,
                     timeout=config.request_timeout,
                     samples=samples,
+                    reload=functools.partial(proof.reload, self.lab, self.events),
                 )
+            await proof.swept(self.lab, self.events, plan, server.server)
         if error := result.error():
             raise error
         return {"planned": result.planned, "answered": result.answered, "missing": result.missing}

@@ -55,6 +55,8 @@ class Manifest(BaseModel):
     model_id: str
     revision: str | None = None
     model_path: str
+    model_files: str | None = None
+    """The signature of the model's files (names, sizes, times) when the server was started."""
     engine: str
     served_name: str
     place: str

@@ -74,7 +74,7 @@ class Server:
         job = self.job
         port = self.manifest.port or (job.port() if job is not None else None)
         if job is None or not port:
-            raise self._error(explain("server_lost"))
+            raise self.error(explain("server_lost"))
         proves = readiness.proof_of(self.manifest)
         return await routes.opened(self._way(), lambda: self.place.reach(job, port, proves))
 
@@ -95,7 +95,7 @@ class Server:
             except ServerError as error:
                 rung = await self._next_rung(error, events)
                 if rung is None:
-                    await self._fail(error, events)
+                    await self.fail(error, events)
                     raise
             await self._start_again(*rung)
 
@@ -109,7 +109,7 @@ class Server:
         try:
             return await self._prove(events, at)
         except ServerError as error:
-            await self._fail(error, events)
+            await self.fail(error, events)
             raise
 
     async def stop(self, events: EventLog | None = None, *, grace: float = 5.0) -> None:
@@ -161,7 +161,7 @@ class Server:
     async def _prove(self, events: EventLog, at: str) -> Manifest:
         job, timeout = self.job, self.lab.config.server_timeout
         if job is None:
-            raise self._error(explain("server_lost"))
+            raise self.error(explain("server_lost"))
         known = catalogue(self.lab.failures)
         starting = readiness.Starting(self.manifest, job, known=known)
         await readiness.check_alive(starting)
@@ -176,7 +176,7 @@ class Server:
             await self._check_canary(chat, events, at)
             versions = {**self.manifest.versions, "server": await _version(chat)}
         if self._stopped_meanwhile():
-            raise self._error(explain("stopped"))
+            raise self.error(explain("stopped"))
         self._save(state="ready", ready=self.manifest.ready or now(), versions=versions)
         await asyncio.to_thread(learned.remember, self.lab, self.manifest, *healing.lesson_of(self.manifest))
         key = f"{self.manifest.job}:ready"
@@ -199,9 +199,9 @@ class Server:
         evidence = failed.evidence if failed else {}
         events.emit("canary", server=seen.id, model=seen.model, canary=name, **summary, evidence=evidence)
         if result.failure is not None:
-            raise self._error(explain(result.failure), CanaryFailed)
+            raise self.error(explain(result.failure), CanaryFailed)
 
-    async def _fail(self, error: ServerError, events: EventLog) -> None:
+    async def fail(self, error: ServerError, events: EventLog) -> None:
         """Record why, and leave nothing running; what somebody stopped meanwhile stays stopped."""
         if error.failure == "stopped":
             self._save(state="stopped", stopped=now())
@@ -222,7 +222,7 @@ class Server:
 
     def _refuse_ended(self) -> None:
         if self.manifest.state == "stopped":
-            raise self._error(explain("stopped"))
+            raise self.error(explain("stopped"))
         if self.manifest.state == "failed":
             kind = CanaryFailed if self.manifest.canary and not self.manifest.canary["passed"] else ServerError
             raise kind(
@@ -233,7 +233,7 @@ class Server:
                 hint=self.manifest.remedy or None,
             )
 
-    def _error(self, diagnosis: Diagnosis, kind: type[ServerError] = ServerError) -> ServerError:
+    def error(self, diagnosis: Diagnosis, kind: type[ServerError] = ServerError) -> ServerError:
         return kind(
             f"the server of {self.manifest.model} failed: {diagnosis.cause}",
             failure=diagnosis.cls or "unknown",

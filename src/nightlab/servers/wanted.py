@@ -21,7 +21,7 @@ from nightlab.adapters.plain import sealed_copy
 from nightlab.adapters.weights import LayerWeights
 from nightlab.compute.place import Place
 from nightlab.errors import AdapterError
-from nightlab.files import now, sha256_text
+from nightlab.files import now, sha256_json, sha256_text
 from nightlab.lab import Lab
 from nightlab.servers.code import CodeState, code_of, own_code
 from nightlab.servers.engines import Engine, Need, Option, engine
@@ -82,6 +82,7 @@ def new_manifest(lab: Lab, place: Place, wanted: Wanted, *, key: str, night: str
         model_id=wanted.model_id,
         revision=wanted.revision,
         model_path=lab.relative(wanted.path),
+        model_files=signature(wanted.path),
         engine=wanted.engine,
         served_name=served_name,
         place=place.name,
@@ -107,6 +108,14 @@ def new_manifest(lab: Lab, place: Place, wanted: Wanted, *, key: str, night: str
         code=code,
         started=now(),
     )
+
+
+def signature(folder: Path) -> str | None:
+    """What tells whether a model's files changed, without reading gigabytes; None where there is no folder."""
+    if not folder.is_dir():
+        return None
+    stats = {path.name: path.stat() for path in sorted(folder.iterdir()) if path.is_file()}
+    return sha256_json([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()])
 
 
 def argv_of(manifest: Manifest) -> tuple[str, ...]:

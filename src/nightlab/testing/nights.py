@@ -21,7 +21,7 @@ from typing import Any
 from nightlab.lab import Lab
 
 LEAVING = 10.0  # seconds that a process may take to leave when its night is over
-VOLATILE = ("t", "latency", "server", "attempt", "served_model", "position", "packet")
+VOLATILE = ("t", "latency", "server", "attempt", "served_model", "canary", "position", "packet")
 
 
 def git(root: Path, *words: str) -> str:
