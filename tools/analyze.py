@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from nightlab.night.contradictions import raise_contradictions
 from nightlab.night.reporting import analyze_experiment
 from nightlab.toolbox import ToolContext, tool
 
@@ -17,7 +18,8 @@ async def analyze(ctx: ToolContext, experiment: str) -> dict[str, Any]:
         experiment: The experiment's name.
 
     Returns:
-        counts (planned, answered, judged, not counted and why), verdicts, claims, figures, deviations and caveats.
+        counts (planned, answered, judged, not counted and why), verdicts, claims, figures, deviations and caveats;
+        a claim says which claims of other experiments it contradicts, and asked holds the questions about them.
     """
     folder = ctx.lab.experiment(experiment)
     ctx.in_scope(folder / "report.md")
@@ -29,4 +31,5 @@ async def analyze(ctx: ToolContext, experiment: str) -> dict[str, Any]:
     ]
     counts = {key: document[key] for key in ("planned", "answered", "judged")}
     ctx.events.once(ctx.call_id, "analysis", experiment=name, **counts, verdicts=document["verdicts"])
-    return document | {"verdicts": verdicts}
+    asked = raise_contradictions(ctx.lab, ctx.night, ctx.events, name, analysis.claims)
+    return document | {"verdicts": verdicts, "asked": asked}

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from nightlab.evidence.claims import Claim, make_claims, withheld, write_claims
-from nightlab.evidence.predict import evaluate_all
+from nightlab.evidence.family import evaluate_all
 from nightlab.evidence.queries import Queries
 from nightlab.evidence.table import Table
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from nightlab.evidence.predict import Verdict, evaluate, evaluate_all
+from nightlab.evidence.family import evaluate_all
+from nightlab.evidence.predict import Verdict, evaluate
 from nightlab.evidence.table import Table
 from nightlab.experiments.predictions import Hypothesis
 

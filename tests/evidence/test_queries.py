@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from nightlab.evidence.design import QueryError
-from nightlab.evidence.predict import evaluate_all
+from nightlab.evidence.family import evaluate_all
 from nightlab.evidence.queries import Queries
 from nightlab.evidence.table import Table
 

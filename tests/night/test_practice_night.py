@@ -20,7 +20,7 @@ import yaml
 from nightlab import practice
 from nightlab.compute import open_place
 from nightlab.events import EventLog
-from nightlab.evidence.predict import evaluate_all
+from nightlab.evidence.family import evaluate_all
 from nightlab.evidence.summary import Summary
 from nightlab.evidence.table import Table
 from nightlab.experiments.cells import cells

@@ -40,13 +40,15 @@ def _compile(lab: Lab, folder: Path) -> None:
     from nightlab.evidence.analyze import analyze
     from nightlab.evidence.report import compile_report
     from nightlab.evidence.runs import is_run
+    from nightlab.night.reporting import claims_of_others
     from nightlab.servers.server import list_servers
 
     if is_run(folder):
         _report_runs(lab, folder)
         return
     manifests = [manifest.model_dump() for manifest in list_servers(lab)]
-    analysis = analyze(folder, servers=manifests, events=_events(lab), resamples=lab.config.bootstrap)
+    others = claims_of_others(lab, folder.name)
+    analysis = analyze(folder, servers=manifests, events=_events(lab), resamples=lab.config.bootstrap, others=others)
     path = compile_report(folder, analysis)
     for claim in analysis.claims:
         click.echo(f"{claim.id}  {claim.hypothesis} {claim.verdict}: {claim.sentence}")

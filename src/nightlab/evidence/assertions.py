@@ -108,8 +108,8 @@ def _supported(table: Table, verdict: Verdict) -> Iterator[_Parts]:
                 yield left, right, -prediction.max_spread, prediction.max_spread, False
             yield from ((own, above, prediction.by, math.inf, False) for own in places)
         case Greater() as prediction:
-            for left, right in zip(verdict.groups[::2], verdict.groups[1::2], strict=True):
-                yield place(design, left), place(design, right), prediction.by, math.inf, False
+            for one, other in zip(verdict.groups[::2], verdict.groups[1::2], strict=True):
+                yield place(design, one), place(design, other), prediction.by, math.inf, False
         case Below() as prediction:
             yield place(design, prediction.where), None, -math.inf, prediction.than, True
         case Trend() as prediction:

@@ -40,8 +40,10 @@ def _design(table: Table, verdicts: Sequence[Verdict]) -> Iterator[str]:
         yield f"{len(levels['prompt'])} prompts were asked: the intervals hold for prompts like these"
     if len(levels["replicate"]) == 1:
         yield "every cell was asked once: chance within a prompt is not separated from differences between prompts"
-    if len(verdicts) > 1 and table.design.config.multiplicity == "none":
-        yield f"{len(verdicts)} hypotheses were tested, each at its own level; none is corrected for the others"
+    alone = [verdict.id for verdict in verdicts if not verdict.stands]
+    if alone:
+        family = f"the {len(verdicts)} hypotheses are corrected for one another (Holm)"
+        yield f"{', '.join(alone)}: decided by a test alone, not when {family}"
     if table.design.config.judge.by == "markers":
         yield "the judge counts the markers that the rubric publishes: what is said in other words it cannot see"
     tiny = [model for model in table.design.models if table.design.model_id(model).startswith("nightlab/practice")]

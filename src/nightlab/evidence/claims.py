@@ -41,6 +41,7 @@ class Claim:
     n: int
     planned: int
     confirmatory: bool
+    stands: bool = True
     asserts: tuple[Assertion, ...] = ()
     predicted: str = ""
     against: tuple[Against, ...] = ()
@@ -64,6 +65,7 @@ class Claim:
             "n": self.n,
             "planned": self.planned,
             "confirmatory": self.confirmatory,
+            "stands_in_family": self.stands,
             "predicted": self.predicted,
             "asserts": [assertion.document() for assertion in self.asserts],
             "against": [other.document() for other in self.against],
@@ -121,6 +123,7 @@ def _claim(name: str, table: Table, verdict: Verdict, text: str, sentence: str) 
         verdict.n,
         verdict.planned,
         confirmatory=True,
+        stands=verdict.stands,
         asserts=assertions(table, verdict),
         predicted=prediction_hash(table.design, table.design.hypothesis(verdict.id)),
     )

@@ -13,9 +13,8 @@ same_peak  supported: one and the same range is the decided peak of every model.
 trend      supported: every step from a range to the next goes the predicted way. contradicted: some step goes the other
            way, at a level shared between the steps.
 
-Everything else is undecided, and so is a comparison in which a group has fewer than 3 scored answers or 3 prompts. The
-hypotheses of a plan are one family: the chance that any verdict of it is wrong is held at 5 % (Holm), unless the plan
-says `multiplicity: none`.
+Everything else is undecided, and so is a comparison in which a group has fewer than 3 scored answers or 3 prompts. Each
+prediction is tested at 5 %. The hypotheses of a plan are one family, too: family.py.
 """
 
 from __future__ import annotations
@@ -50,6 +49,8 @@ class Verdict:
     groups: tuple[Where, ...]
     n: int
     planned: int
+    stands: bool = True
+    """Whether it is decided, or open, also among the other hypotheses of its plan (family.py)."""
 
     @property
     def decided(self) -> bool:

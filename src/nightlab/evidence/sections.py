@@ -58,8 +58,7 @@ def claims(analysis: Analysis) -> Markdown:
     """The claims with their ids, or that there are none; and those that were withdrawn, struck through."""
     lines = [
         Markdown(
-            f"{bold(claim.id)} ({claim.hypothesis}, {claim.verdict}, {_kind(claim.confirmatory)}): {claim.sentence}"
-            f"{_against(claim)}"
+            f"{bold(claim.id)} ({claim.hypothesis}, {claim.verdict}, {_kind(claim)}): {claim.sentence}{_against(claim)}"
         )
         for claim in analysis.claims
     ]
@@ -89,11 +88,12 @@ def claim(analysis: Analysis, name: str) -> Markdown:
     """One claim with its id; an unknown one raises QueryError."""
     known = {claim.id: claim for claim in analysis.claims}
     found = known[known_name("claim", name, known, analysis.experiment)]
-    return Markdown(f"{found.sentence} ({found.id}, {_kind(found.confirmatory)})")
+    return Markdown(f"{found.sentence} ({found.id}, {_kind(found)})")
 
 
-def _kind(confirmatory: bool) -> str:
-    return "confirmatory" if confirmatory else "exploratory"
+def _kind(claim: Claim) -> str:
+    kind = "confirmatory" if claim.confirmatory else "exploratory"
+    return kind if claim.stands else f"{kind}, by its own test alone"
 
 
 def hypotheses(analysis: Analysis) -> Markdown:

@@ -65,12 +65,11 @@ def method(analysis: Analysis) -> Markdown:
 def _family(analysis: Analysis) -> str:
     """How the hypotheses are corrected for one another."""
     count = len(analysis.verdicts)
-    if count < 2 or analysis.table.design.config.multiplicity == "none":
+    if count < 2:
         return ""
-    return (
-        f"The {count} hypotheses are one family: the chance that any of their verdicts is wrong is held at the level of"
-        " one test (Holm 1979)."
-    )
+    governs = analysis.table.design.config.multiplicity == "holm"
+    what = "has no verdicts but those that it leaves" if governs else "marks the verdicts that stand alone only"
+    return f"The {count} hypotheses are one family, corrected for one another (Holm 1979); this report {what}."
 
 
 def models(analysis: Analysis) -> Markdown:

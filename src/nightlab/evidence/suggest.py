@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from nightlab.evidence.claims import ask
+from nightlab.evidence.sentences import ask
 from nightlab.evidence.table import SCORED
 
 if TYPE_CHECKING:

@@ -139,7 +139,7 @@ class Config(Record):
     judge: JudgeSpec = JudgeSpec()
     ranges: list[Name] = Field(default_factory=list)
     hypotheses: list[Hypothesis] = Field(default_factory=list)
-    multiplicity: Literal["holm", "none"] = "holm"
+    multiplicity: Literal["report", "holm"] = "report"
     exclude: list[Exclusion] = Field(default_factory=list)
     stop: Stop = Stop()
     serving: Serving = Serving()

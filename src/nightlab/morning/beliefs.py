@@ -59,5 +59,10 @@ def _belief(experiment: str, row: dict[str, Any]) -> Belief:
         experiment,
         clean(row.get("hypothesis", ""), 16),
         clean(row.get("verdict", ""), 24),
-        clean(str(row.get("sentence", "")).replace("`", ""), 300),
+        clean(f"{row.get('sentence', '')}{_against(row)}".replace("`", ""), 300),
     )
+
+
+def _against(row: dict[str, Any]) -> str:
+    """The claims of other experiments that say otherwise, beside the sentence."""
+    return "".join(f" BUT {other.get('id')}: {other.get('sentence')}" for other in row.get("against") or ())

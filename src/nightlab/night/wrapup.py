@@ -19,6 +19,7 @@ from nightlab.events import EventLog
 from nightlab.evidence.rows import read_rows
 from nightlab.experiments.lock import read_lock
 from nightlab.lab import Lab
+from nightlab.night.contradictions import raise_contradictions
 from nightlab.night.control import left_unread
 from nightlab.night.entry import touched, write_entry
 from nightlab.night.lock import LabLock
@@ -82,7 +83,8 @@ def report_rest(lab: Lab, events: EventLog) -> None:
         folder = lab.experiment(name)
         if read_lock(folder) is None or progress(lab, name).reported or not read_rows(folder).samples:
             continue
-        analyze_experiment(lab, name)
+        analysis = analyze_experiment(lab, name)
+        raise_contradictions(lab, events.path.parent.name, events, name, analysis.claims)
         path = report_experiment(lab, name)
         events.emit("report", experiment=name, path=lab.relative(path))
 
