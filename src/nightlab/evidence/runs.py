@@ -21,10 +21,11 @@ import yaml
 from nightlab.errors import ConservationError, FrozenError
 from nightlab.evidence.context import Context, choose, read_context
 from nightlab.evidence.design import QueryError
+from nightlab.evidence.intervals import t_quantile
 from nightlab.evidence.peaks import TEST
 from nightlab.evidence.reproduce import write_reproduce
 from nightlab.evidence.rows import read_rows
-from nightlab.evidence.stats import ANECDOTE, RESAMPLES, Estimate, mean_ci, t_quantile
+from nightlab.evidence.stats import ANECDOTE, RESAMPLES, Estimate, mean_ci
 from nightlab.evidence.summary import write_csv
 from nightlab.experiments.lock import Lock, read_lock
 from nightlab.experiments.plan import CONFIG

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from nightlab.events import EventLog
 from nightlab.evidence.claims import Claim
+from nightlab.evidence.runs import RunClaim
 from nightlab.lab import Lab
 from nightlab.night.reporting import short_name
 from nightlab.record.diary import Diary
@@ -13,13 +14,15 @@ from nightlab.record.mentions import Mention
 from nightlab.record.state import ResearchState
 
 
-def raise_contradictions(lab: Lab, night: str, events: EventLog, experiment: str, claims: Sequence[Claim]) -> list[str]:
+def raise_contradictions(
+    lab: Lab, night: str, events: EventLog, experiment: str, claims: Sequence[Claim | RunClaim]
+) -> list[str]:
     """Ask about each contradiction of an experiment's claims that nobody was asked about yet; the questions' ids.
 
     The replication goes into the queue as a line of its own, for a person or an agent to plan.
     """
     asked: list[str] = []
-    for claim in claims:
+    for claim in (claim for claim in claims if isinstance(claim, Claim)):  # metrics of runs are not compared
         own = f"{short_name(experiment)}/{claim.id}"
         for other in claim.against:
             pair = " and ".join(sorted((own, other.id)))
