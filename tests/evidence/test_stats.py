@@ -124,6 +124,13 @@ def test_an_interval_is_never_narrower_than_that_of_the_jackknife() -> None:
     assert found.high >= values.mean() + half - 1e-9
 
 
+def test_three_prompts_have_an_interval_at_any_level() -> None:
+    draws = bootstrap(np.array([1.0, 2, 4]), np.arange(3), np.ones((1, 3), bool), resamples=200, seed=1)
+    widths = [draws.estimate(0, level).high - draws.estimate(0, level).low for level in (0.9, 0.99, 0.9999)]
+    assert widths == sorted(widths)
+    assert all(math.isfinite(width) for width in widths)
+
+
 def test_a_ratio_is_paired_by_prompt_and_has_no_interval_where_its_base_may_be_zero() -> None:
     scores = np.array([2.0, 4, 6, 8, 10, 1, 2, 3, 4, 5])
     groups = np.repeat(np.eye(2, dtype=bool), 5, axis=1)

@@ -52,7 +52,7 @@ def corrected(draws: Floats, value: float, left_out: Floats, clusters: int, leve
     least = 1 / (2 * len(draws))
     bias = _NORMAL.inv_cdf(min(max(below, least), 1 - least))
     pull = acceleration(left_out)
-    reach = -_NORMAL.inv_cdf(expanded_tail(clusters, level))
+    reach = expanded_reach(clusters, level)
     tails = [_moved(bias, pull, side) for side in (-reach, reach)]
     low, high = np.quantile(draws, tails)
     return float(low), float(high)
@@ -89,11 +89,14 @@ def _moved_by_skew(value: float, left_out: Floats, reach: float) -> float:
     return third / variance / count * (1 / 6 + reach**2 / 3) if variance > 0 else 0.0
 
 
-@lru_cache(maxsize=256)
 def expanded_tail(clusters: int, level: float) -> float:
     """The tail probability that makes a percentile interval of few clusters as wide as the t interval of their mean."""
-    widened = math.sqrt(clusters / (clusters - 1)) * t_quantile(0.5 + level / 2, clusters - 1)
-    return _NORMAL.cdf(-widened)
+    return _NORMAL.cdf(-expanded_reach(clusters, level))
+
+
+def expanded_reach(clusters: int, level: float) -> float:
+    """The same in standard errors of a bootstrap, too small by the root of (clusters - 1) / clusters."""
+    return math.sqrt(clusters / (clusters - 1)) * t_quantile(0.5 + level / 2, clusters - 1)
 
 
 @lru_cache(maxsize=256)
