@@ -37,7 +37,7 @@ T = TypeVar("T")
 def sweep(session: Session, experiment: str, dry_run: bool) -> None:
     """Ask every cell of EXPERIMENT that has no answer yet; its plan is frozen before the first one.
 
-    Of an experiment of `kind: run`, make every run that is missing. Exit code 1 where cells are still missing in the
+    Of an experiment of `kind: run`, do every run that is missing. Exit code 1 where cells are still missing in the
     end.
     """
     from nightlab.runs.plan import kind_of
