@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from nightlab import __version__
 from nightlab.audit.finding import Finding, finding
 from nightlab.errors import NightlabError
 from nightlab.evidence.figure_files import drawn_from, is_whole
@@ -23,6 +24,10 @@ TEXTS = (".md", ".csv", ".yaml", ".py")
 
 def made_again(folder: Path, root: Path, record: Record | None, *, pictures: bool) -> Iterator[Finding]:
     """Findings about every generated file that is not what the rows give; pictures are drawn again where asked."""
+    if record is not None and record.nightlab != __version__:
+        what = f"made by nightlab {record.nightlab}, this is {__version__}: compared with the record, not made again"
+        yield finding("made-again", "note", folder, what, root=root)
+        return
     draws = pictures and record is not None and record.draws_alike
     with tempfile.TemporaryDirectory() as place:
         into = Path(place)

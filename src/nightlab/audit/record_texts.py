@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 
 from nightlab.audit.finding import Finding, finding
+from nightlab.audit.history import History
 from nightlab.errors import NightlabError
 from nightlab.events import EventLog
 from nightlab.lab import Lab
@@ -20,6 +21,8 @@ from nightlab.record.state import ResearchState
 
 FIXED = ("What I did", "Problems and fixes")
 """Sections that follow from a night's events alone, and so never change afterwards."""
+COUNTED = ("Session summary", "Findings")
+"""Sections that follow from the rows as they were when the night ended."""
 ENTRY = re.compile(r"## (\d{4}-\d\d-\d\d)\b")
 
 
@@ -30,30 +33,45 @@ def diary(lab: Lab) -> Iterator[Finding]:
     lines = lab.diary.read_text("utf-8", "replace").splitlines()
     yield from _order(lab, lines)
     last = {name: night for night in lab.night_names() for name in touched(EventLog(lab.night(night)).read())}
+    history = History(lab.root)
     for night in lab.night_names():
         written = Diary(lab.diary).entry(night)
         if written is None or not (lab.night(night) / "events.jsonl").is_file():
             continue
         given = entry_of(lab, night)
+        closed = _closed(lab, history, night)
         newest = all(last[name] == night for name in given.experiments)
-        names = (*FIXED, "Session summary", "Findings") if newest else FIXED
-        for name in names:
-            yield from _section(lab, lines, night, name, written.sections.get(name, ""), given)
+        for name in (*FIXED, *(COUNTED if closed or newest else ())):
+            expected = [line.strip() for line in given.sections[name].splitlines() if line.strip()] or ["Nothing."]
+            section = [line.strip() for line in written.sections.get(name, "").splitlines() if line.strip()]
+            yield from _section(lab, lines, night, name, section, expected, closed if name in COUNTED else [])
         yield from _date(lab, lines, night, written.date, given)
 
 
-def _section(lab: Lab, lines: list[str], night: str, name: str, written: str, given: Entry) -> Iterator[Finding]:
-    expected = [line.strip() for line in given.sections[name].splitlines() if line.strip()] or ["Nothing."]
+def _closed(lab: Lab, history: History, night: str) -> list[str]:
+    """The lines of a night's entry as the commit has them that ended it; none where it was never committed."""
+    for version in history.versions(lab.diary):
+        text = (history.content(lab.diary, version) or b"").decode("utf-8", "replace")
+        begin, end = text.find(f"<!-- night: {night} -->"), text.find(f"<!-- /night: {night} -->")
+        if "The night ended" in text[begin:end]:
+            return [line.strip() for line in text[begin:end].splitlines() if line.strip()]
+    return []
+
+
+def _section(
+    lab: Lab, lines: list[str], night: str, name: str, written: list[str], expected: list[str], closed: list[str]
+) -> Iterator[Finding]:
+    """Lines of a section that neither the record gives now nor the night's last commit has; and lines that are gone."""
     start = next((n for n, line in enumerate(lines) if line.strip() == f"<!-- night: {night} -->"), 0)
-    for line in (line.strip() for line in written.splitlines() if line.strip()):
-        if line not in expected and not _struck(line):
+    for line in written:
+        if line not in expected and line not in closed and not _struck(line):
             number = next((n for n, text in enumerate(lines, 1) if n > start and text.strip() == line), start + 1)
-            close = _closest(line, expected)
+            evidence = f"it says: {line[:140]} | the record gives: {_closest(line, [*expected, *closed])[:140]}"
             what = f"{name}: this is not what the night's record gives"
-            evidence = f"it says: {line[:140]} | the record gives: {close[:140]}"
             yield finding("diary", "error", lab.diary, what, line=number, evidence=evidence, root=lab.root)
     for line in expected:
-        if line != "Nothing." and line not in written and not _struck(written):
+        struck = any(_struck(own) for own in written)
+        if line != "Nothing." and line not in written and not struck and (not closed or line in closed):
             what = f"{name}: a line of the night's record is missing"
             yield finding("diary", "error", lab.diary, what, line=start + 1, evidence=line, root=lab.root)
 

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+from nightlab import __version__
 from nightlab.audit.finding import Finding, finding
 from nightlab.audit.history import History, Version
 from nightlab.evidence.record import ROWS, Record, digest, read_record
@@ -15,14 +16,18 @@ LOCK = "plan.lock.json"
 
 
 def against_record(folder: Path, root: Path, record: Record) -> Iterator[Finding]:
-    """Findings about rows, plan and pictures that are not those of the last report."""
+    """Findings about rows, plan and pictures that are not those of the last report.
+
+    Texts and tables are compared here only where another version of nightlab made them: else they are made again.
+    """
     for name, (count, sha) in record.rows.items():
         yield from _rows(folder / name, root, count, sha)
+    remade = record.nightlab == __version__
     for name, sha in {**record.given, **record.made}.items():
         path = folder / name
         if not path.is_file():
             yield finding("record", "error", path, "it was there when the report was made, and is gone", root=root)
-        elif sha256_file(path) != sha and _matters(name):
+        elif sha256_file(path) != sha and (not remade or _matters(name)):
             yield finding("record", "error", path, "it was changed after the report was made", root=root)
 
 
