@@ -14,7 +14,9 @@ from nightlab.evidence.markdown import Markdown, bold, bullets, code, escape, ta
 from nightlab.evidence.record import write_record
 from nightlab.evidence.runs import RunAnalysis, analyze_runs_again, shown
 from nightlab.evidence.sandbox import ReportError, render
+from nightlab.evidence.scope import Scope
 from nightlab.evidence.sections import told_lines
+from nightlab.evidence.wording import check_words
 from nightlab.files import read_text, write_atomic
 
 TEMPLATE = "report.md.j2"
@@ -48,7 +50,18 @@ def compile_run_text(text: str, where: Path | str, analysis: RunAnalysis, names:
         *(hypothesis.id for hypothesis in config.hypotheses),
     ]
     lint(text, where, [*own, *names])
+    check_words(text, where, _scope(analysis, own))
     return render(text, {name: make(analysis) for name, make in SECTIONS.items()}, where)
+
+
+def _scope(analysis: RunAnalysis, own: list[str]) -> Scope:
+    """What a text about runs may speak of; each claim of theirs compares two points of the grid."""
+    return Scope(
+        names=frozenset(own),
+        topics=frozenset([*analysis.config.metrics, *analysis.config.parameters]),
+        hypotheses=frozenset(hypothesis.id for hypothesis in analysis.config.hypotheses),
+        claims={claim.id: "greater" for claim in analysis.claims},
+    )
 
 
 def _title(analysis: RunAnalysis) -> Markdown:

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from random import Random
 
 from nightlab.evidence.reproduce import rebuild
+from nightlab.judging.invalid import Selection, fields_of
+from nightlab.lab import Lab
+from nightlab.night.invalidation import invalidate
 from nightlab.testing.copies import Copy
 
 
@@ -73,6 +76,15 @@ def touched(copy: Copy, random: Random) -> str:
     return "other times"
 
 
+def invalidated(copy: Copy, random: Random) -> str:
+    """Rows marked as invalid by the command, which strikes what rested on them."""
+    row = random.choice(copy.rows("samples.jsonl"))
+    lab = Lab.open(copy.root)
+    selection = Selection(fields_of(f"model={row['model']} condition={row['condition']}"), {})
+    invalidate(lab, selection, "a server that was not what it seemed", "somebody", experiment=copy.folder.name)
+    return f"{selection} invalidated"
+
+
 HARMLESS: dict[str, Callable[[Copy, Random], str]] = {
     "untouched": nothing,
     "a person's note in the diary": own_words,
@@ -82,4 +94,5 @@ HARMLESS: dict[str, Callable[[Copy, Random], str]] = {
     "prose with queries": own_prose,
     "files beside": more_files,
     "other times": touched,
+    "invalidated rows": invalidated,
 }
