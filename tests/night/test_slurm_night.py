@@ -1,4 +1,4 @@
-"""A whole night whose model servers are Slurm jobs: killed with kill -9 while one serves, gone on with, reported."""
+"""A whole night whose servers are Slurm jobs: killed and robbed of its server, gone on with, reported."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def events(lab: Lab) -> list[str]:
     return [row["kind"] for row in EventLog(lab.night(names[-1])).read()] if names else []
 
 
-def test_a_night_on_slurm_killed_and_gone_on_with(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_night_on_slurm_loses_its_process_and_its_server_and_goes_on(cluster: Cluster, tmp_path: Path) -> None:
     made = small_demo(tmp_path / "lab")
     lab, folder = made.lab, made.lab.experiments / made.experiment
     night = start_night(lab)
@@ -62,7 +62,10 @@ def test_a_night_on_slurm_killed_and_gone_on_with(cluster: Cluster, tmp_path: Pa
     shown = cluster.slurm("squeue", "-h", "-j", job.id, "-o", "%j|%b")
     assert shown.startswith("llama-")
     assert shown.endswith("gpu:1")
+    cluster.slurm("scancel", job.id)  # from outside, while nobody looks
     assert start_night(lab).wait(timeout=200) in (0, 3)
+    [lost] = [row for row in EventLog(lab.night(lab.latest_night() or "")).read() if row["kind"] == "server_failed"]
+    assert (lost["server"], lost["failure"]) == (manifest.id, "job_cancelled")
     keys = [json.loads(line)["key"] for line in (folder / "samples.jsonl").read_text().splitlines()]
     judged = [json.loads(line)["key"] for line in (folder / "judgments.jsonl").read_text().splitlines()]
     assert len(keys) == len(set(keys)) == len(set(judged)) == 63

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from nightlab.adapters.compile import Compiled
 from nightlab.compute.slurm import Slurm, SlurmJob
+from nightlab.compute.slurm_queue import TIMEOUT
 from nightlab.errors import ServerError
 from nightlab.events import EventLog
 from nightlab.lab import Lab
+from nightlab.night.looking_after import look_after
 from nightlab.servers import readiness
 from nightlab.servers.chat import Chat
 from nightlab.servers.failures import catalogue
@@ -57,16 +60,30 @@ async def test_a_server_waits_for_its_turn_and_is_proven_on_its_node(
             await chat.models()
 
 
-async def test_what_ends_a_server_from_outside_is_named(
+async def test_a_night_looks_after_its_servers(
     cluster: Cluster, lab: Lab, queue: Slurm, events: EventLog, double: Double
 ) -> None:
-    server = await launch(lab, queue, double({}))
-    await server.ensure_ready(events)
-    cluster.slurm("scancel", number(server))
-    assert isinstance(server.job, SlurmJob)
-    assert await asyncio.to_thread(server.job.wait, 30) == "stopped"
-    assert not server.alive()
-    with pytest.raises(ServerError) as caught:
-        await server.ensure_ready(events)
-    assert caught.value.failure == load(lab, server.manifest.id).failure == "job_cancelled"
+    kept, lost = [await launch(lab, queue, double({}), key=key) for key in ("kept", "lost")]
+    await asyncio.gather(kept.ensure_ready(events), lost.ensure_ready(events))
+    queue.queue.patience = 3
+    looking = asyncio.create_task(look_after(lab, "n1", events))
+
+    async def comes(kind: str) -> dict[str, Any]:
+        async with asyncio.timeout(30):
+            while not (row := events.last(kind)):  # noqa: ASYNC110 - the log tells nobody
+                await asyncio.sleep(0.1)
+        return row
+
+    cluster.slurm("scancel", number(lost))
+    said = await comes("server_failed")
+    assert (said["server"], said["failure"]) == (lost.manifest.id, "job_cancelled")
+    with pytest.raises(ServerError, match="cancelled"):
+        await Server.attach(lab, queue, lost.manifest.id).ensure_ready(events)
     assert set(readiness.ENDS.values()) <= set(catalogue()), "every end has its remedy"
+    await asyncio.to_thread(cluster.do, "stop-controller")
+    assert (await comes("place_away"))["place"] == "slurm"
+    await asyncio.to_thread(cluster.do, "start-controller")
+    await comes("place_back")
+    assert (load(lab, kept.manifest.id).state, kept.alive()) == ("ready", True)
+    looking.cancel()
+    queue.queue.patience = TIMEOUT

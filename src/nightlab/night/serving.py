@@ -11,6 +11,7 @@ from dataclasses import replace
 from nightlab.adapters.compile import Compiled, compile_adapter
 from nightlab.compute import open_place
 from nightlab.errors import AdapterError, PlanError, ServerError
+from nightlab.events import EventLog
 from nightlab.experiments.identity import adapter_folder, model_folder, num_layers
 from nightlab.experiments.plan import CONFIG, Plan
 from nightlab.experiments.probe import needed_length
@@ -93,11 +94,12 @@ def endpoint_of(manifest: Manifest) -> Endpoint:
     return Endpoint(url=manifest.url or "", server=manifest.id, conditions=manifest.conditions, canary=proof)
 
 
-async def reached(lab: Lab, plan: Plan, endpoint: Endpoint, night: str) -> Endpoint:
+async def reached(lab: Lab, plan: Plan, endpoint: Endpoint, night: str, events: EventLog) -> Endpoint:
     """The same endpoint with the way to it, which this process holds open; the night owns it from now on.
 
-    Raises NightlabError.
+    Raises ServerError for a server that is gone meanwhile, NightlabError.
     """
     server = Server.attach(lab, open_place(lab), endpoint.server)
+    await server.check(events)
     await take_over(server, night, seconds_of(plan.serving.keep) if plan.serving.keep else 0.0)
     return replace(endpoint, url=await server.route())

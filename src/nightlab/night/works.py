@@ -24,14 +24,12 @@ from nightlab.experiments.sweep import run_sweep
 from nightlab.lab import Lab
 from nightlab.night import proof, serving
 from nightlab.night.judging import judge_experiment
+from nightlab.night.looking_after import look_after
 from nightlab.runs.plan import RunPlan, kind_of
 from nightlab.runs.runner import run_all
 from nightlab.servers import routes
 from nightlab.servers.leases import in_use
-from nightlab.servers.manifest import damaged
-from nightlab.servers.server import Server, list_servers
-
-LEASE_SHARE = 4  # a lease is renewed this many times within its length
+from nightlab.servers.server import Server
 
 Work = Callable[..., Coroutine[Any, Any, dict[str, Any]]]
 
@@ -58,7 +56,7 @@ class NightWorks:
         """Set to wake the waits under way, or the next one, once, so that a turn follows."""
         self._tasks: dict[str, asyncio.Task[dict[str, Any]]] = {}
         self._stores: dict[str, _Store] = {}
-        self._leases = asyncio.create_task(self._keep_leases())
+        self._leases = asyncio.create_task(look_after(lab, night, events))
 
     def ensure(self, handle: str) -> None:
         """Start the work of a handle unless it runs or is done. Raises NightlabError for one that names nothing."""
@@ -141,7 +139,7 @@ class NightWorks:
             return await self._runs(RunPlan.load(folder))
         plan = Plan.load(folder)
         proven = await asyncio.to_thread(serving.endpoint, self.lab, plan, plan.model(model))
-        server = await serving.reached(self.lab, plan, proven, self.night)
+        server = await serving.reached(self.lab, plan, proven, self.night, self.events)
         config = self.lab.config
         async with in_use(self.lab, server.server):
             with self._store(plan) as samples:
@@ -192,18 +190,6 @@ class NightWorks:
             if store.users == 0:
                 del self._stores[plan.name]
                 store.held.close()
-
-    async def _keep_leases(self) -> None:
-        """Renew the leases of this night's servers; a server whose owner is gone ends by itself."""
-        for error in damaged(self.lab):
-            what = f"{error.what}: its server is not looked after, and ends by its lease"
-            self.events.once(f"damaged:{error.where}", "degradation", what=what, why=error.hint, where=error.where)
-        while True:
-            for manifest in list_servers(self.lab):
-                if manifest.night == self.night and manifest.state in ("starting", "ready"):
-                    with contextlib.suppress(ServerError):  # its failure is told where it is waited for
-                        Server.attach(self.lab, self.place, manifest.id).renew()
-            await asyncio.sleep(self.lab.config.lease_seconds / LEASE_SHARE)
 
 
 def described(error: NightlabError) -> dict[str, Any]:

@@ -99,6 +99,20 @@ class Server:
                     raise
             await self._start_again(*rung)
 
+    async def check(self, events: EventLog) -> str:
+        """How the job of a ready server stands; one that is over is recorded as failed. Raises that ServerError."""
+        job = self.job
+        if job is None or self.manifest.state != "ready":
+            return self.manifest.state
+        try:
+            return await readiness.check_alive(readiness.Starting(self.manifest, job))
+        except ServerError as error:
+            self.manifest = load(self.lab, self.manifest.id)
+            if self.manifest.state != "ready":
+                return self.manifest.state  # its owner was faster
+            await self._fail(error, events)
+            raise
+
     async def prove_again(self, events: EventLog, at: str) -> Manifest:
         """The canary once more, in a ready server's life: `at` says when (adopted, reloaded, end of a sweep).
 

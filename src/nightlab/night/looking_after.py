@@ -1,0 +1,57 @@
+"""Looking after the servers of a night while it does other things: their leases, their ends, and places that are away.
+
+A server that somebody cancelled, whose time ran out or whose node is gone is found within seconds, in whatever place,
+and recorded with the reason; what a night then does about it is decided where its work is waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+from nightlab.compute import open_place
+from nightlab.errors import NightlabError, ServerError
+from nightlab.events import EventLog
+from nightlab.lab import Lab
+from nightlab.servers.manifest import Manifest, damaged, list_servers
+from nightlab.servers.server import Server
+
+LEASE_SHARE = 4  # a lease is renewed this many times within its length
+LOOK = 5.0  # seconds between two looks at the servers' jobs
+
+
+async def look_after(lab: Lab, night: str, events: EventLog) -> None:
+    """Go on until cancelled: renew the leases of a night's servers and see whether their jobs still run."""
+    for error in damaged(lab):
+        what = f"{error.what}: its server is not looked after, and ends by its lease"
+        events.once(f"damaged:{error.where}", "degradation", what=what, why=error.hint, where=error.where)
+    share = lab.config.lease_seconds / LEASE_SHARE
+    renewed: dict[str, float] = {}
+    away: set[str] = set()
+    while True:
+        for manifest in await asyncio.to_thread(list_servers, lab):
+            if manifest.night == night and manifest.state in ("starting", "ready"):
+                server = Server(lab, open_place(lab, manifest.place), manifest)
+                if time.monotonic() - renewed.get(manifest.job, float("-inf")) >= share:
+                    with contextlib.suppress(NightlabError):  # its failure is told where it is waited for
+                        await asyncio.to_thread(server.renew)
+                    renewed[manifest.job] = time.monotonic()
+                await _check(server, manifest, events, away)
+        await asyncio.sleep(min(LOOK, share))
+
+
+async def _check(server: Server, manifest: Manifest, events: EventLog, away: set[str]) -> None:
+    """See whether a server's job is over, and say when its place does not answer and when it does again."""
+    try:
+        state = await server.check(events)
+    except ServerError:
+        return  # it is recorded, and an event
+    where = manifest.place
+    if state == "unreachable" and where not in away:
+        away.add(where)
+        what = f"{where} does not answer: what runs there runs on, and nothing is known of it"
+        events.emit("place_away", place=where, what=what)
+    elif state != "unreachable" and where in away:
+        away.discard(where)
+        events.emit("place_back", place=where)
