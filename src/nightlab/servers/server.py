@@ -110,7 +110,7 @@ class Server:
             self.manifest = load(self.lab, self.manifest.id)
             if self.manifest.state != "ready":
                 return self.manifest.state  # its owner was faster
-            await self._fail(error, events)
+            await self.fail(error, events)
             raise
 
     async def prove_again(self, events: EventLog, at: str) -> Manifest:
