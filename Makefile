@@ -40,6 +40,7 @@ lint: dev
 bench: dev
 	$(BIN)/python bench/sweep.py $(ARGS)
 	$(BIN)/python bench/embedded.py $(ARGS)
+	$(BIN)/python bench/serving.py $(ARGS)
 	$(BIN)/python bench/demo.py $(ARGS)
 
 docs: dev

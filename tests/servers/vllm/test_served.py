@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
-from nightlab.servers.chat import Chat, ChatRequest, Message
+from nightlab import practice
+from nightlab.adapters.card import CONFIG, WEIGHTS, read_card
+from nightlab.adapters.fit import fit
+from nightlab.adapters.tensors import read_tensors, write_tensors
+from nightlab.night import proof
+from nightlab.night.serving import endpoint_of
+from nightlab.servers.adoption import adopt
+from nightlab.servers.chat import Chat, ChatError, ChatRequest, Message
 from nightlab.servers.manifest import Manifest
 from tests.servers.vllm.conftest import MODELS, Served
 
@@ -36,3 +44,64 @@ async def test_the_same_words_under_every_condition(served: Served, model: str) 
     ours = await texts(served.manifests["embedded", model])
     assert len({condition for condition, _ in theirs}) == 7
     assert theirs == ours
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_the_treatment_is_proven(served: Served, model: str) -> None:
+    """What the canary saw of real vLLM: base stays base beside adapters, a prefill is continued, all modules act."""
+    manifest = served.manifests["vllm", model]
+    assert manifest.canary is not None
+    checks = {check["name"]: check for check in manifest.canary["checks"]}
+    assert all(check["passed"] for check in checks.values())
+    assert manifest.conditions["base"] == manifest.proofs[0].null, "base is an adapter of zeros"
+    for name in ("zero_equals_base", "one_equals_plain", "base_stays_base"):
+        assert checks[name]["evidence"] == {**checks[name]["evidence"], "texts_differ": 0}, name
+    assert checks["full_differs_from_base"]["evidence"]["mean_abs_dlogprob"] > 0.1
+    assert checks["modules_found"]["evidence"] == {
+        "adapter": f"{model}_sarcasm",
+        "modules": 140,
+        "found": 140,
+        "by": "weights",
+    }
+    read = checks["rendered_as_intended"]["evidence"]
+    assert {kind: one["by"] for kind, one in read.items()} == dict.fromkeys(("chat", "prefill", "raw"), "files")
+    assert read["prefill"]["tokens"] == read["chat"]["tokens"] + 1, "one token of prefill, and no new turn"
+    assert manifest.versions["vllm"].startswith("0.32.0")
+    assert manifest.code is not None
+    assert manifest.code.problem is None
+
+
+async def test_a_forgotten_adapter_is_loaded_again_and_the_server_adopted(served: Served) -> None:
+    server = served.server("vllm", "llama")
+    name = server.manifest.conditions["layers_0_20"]
+    assert server.manifest.url is not None
+    async with Chat(server.manifest.url) as chat:
+        await chat.unload_adapter(name)
+        with pytest.raises(ChatError) as caught:
+            await chat.complete(ChatRequest(name, (Message("user", "hi"),)))
+        assert caught.value.failure_class == "not_found"
+    proven = endpoint_of(server.manifest)
+    found = await proof.reload(served.lab, served.events, proven, name)
+    assert found is not None
+    assert found.canary != proven.canary
+    again = served.server("vllm", "llama")
+    assert again.manifest.canary is not None
+    assert {c["name"]: c["passed"] for c in again.manifest.canary["checks"]}["same_at_both_ends"]
+    assert (await adopt(again, served.events)).outcome == "adopted"
+
+
+async def test_an_adapter_of_other_names_loads_does_nothing_and_is_refused(served: Served, tmp_path: Path) -> None:
+    """The trap itself: vLLM says Success to an adapter none of whose modules it has; our check names it."""
+    source = practice.adapter_dir("llama")
+    tensors, metadata = read_tensors(source / WEIGHTS)
+    write_tensors(tmp_path / WEIGHTS, {k.replace(".layers.", ".blocks."): t for k, t in tensors.items()}, metadata)
+    (tmp_path / CONFIG).write_bytes((source / CONFIG).read_bytes())
+    manifest = served.manifests["vllm", "llama"]
+    assert manifest.url is not None
+    async with Chat(manifest.url) as chat:
+        await chat.load_adapter("strange", tmp_path)
+        asked = [ChatRequest(n, (Message("user", QUESTIONS[0]),)) for n in ("strange", manifest.conditions["base"])]
+        strange, base = await asyncio.gather(*(chat.complete(one) for one in asked))
+        await chat.unload_adapter("strange")
+    assert strange.text == base.text
+    assert "140 of 140 modules" in fit(read_card(tmp_path), practice.model_dir("llama")).problems[0]
