@@ -81,12 +81,14 @@ def good(answered: Answered) -> Rule:
 QUICK = RetryPolicy(first=0.01, longest=0.05, total=20.0, attempt=5.0, patience=2.0)
 
 
-def claude(answered: Answered, way: Transport, *, per_packet: int = 1, size: int = 200) -> ReadingJudge:
+def claude(
+    answered: Answered, way: Transport, *, per_packet: int = 1, size: int = 200, name: str = MODEL, prompt: str = PROMPT
+) -> ReadingJudge:
     """Claude as a judge of an experiment."""
     rubric = Rubric.load(answered.plan.rubric)
-    said = instructions(PROMPT, rubric)
+    said = instructions(prompt, rubric)
     voice = ClaudeVoice(MODEL, "low", said, rubric, Prices.load())
-    return ReadingJudge(MODEL, said, voice, way, per_packet=per_packet, batch=size, settings="low")
+    return ReadingJudge(name, said, voice, way, per_packet=per_packet, batch=size, settings="low")
 
 
 async def judged(
@@ -97,6 +99,8 @@ async def judged(
     batched: bool = False,
     choose: bool = False,
     size: int = 200,
+    name: str = MODEL,
+    prompt: str = PROMPT,
     seconds_left: Callable[[], float | None] = lambda: None,
     **more: Any,
 ) -> JudgeResult:
@@ -106,5 +110,5 @@ async def judged(
         patient = replace(QUICK, total=60.0, attempt=60.0)
         batches = MessageBatches(client, poll=0.01, policy=patient, seconds_left=seconds_left)
         way: Transport = Chosen(calls, batches, least=20, seconds_left=seconds_left) if choose else calls
-        by = claude(answered, batches if batched else way, per_packet=per_packet, size=size)
+        by = claude(answered, batches if batched else way, per_packet=per_packet, size=size, name=name, prompt=prompt)
         return await run_judges(answered.plan, answered.samples, by, answered.folder, **more)

@@ -217,12 +217,14 @@ async def test_other_instructions_are_another_judge(study: Answered, monkeypatch
             await judged(study, api)
 
 
-async def test_a_rubric_that_tells_is_refused_before_anything_is_sent(study: Answered) -> None:
-    study.plan.rubric.write_text(study.plan.rubric.read_text() + "\nThe llama texts are joyful.\n")
+async def test_instructions_that_tell_are_refused_before_anything_is_sent(study: Answered) -> None:
     with FakeMessagesAPI(good(study)) as api:
-        with pytest.raises((BlindnessError, FrozenError)):
-            await judged(study, api)
+        for told in ("layers_0_20", "lab/llama-8b", "Joy sits early."):
+            with pytest.raises(BlindnessError, match=told):
+                await judged(study, api, prompt=f"Score it. It may be by {told}")
         assert api.asked() == []
+        result = await judged(study, api, prompt="Score it as a llama would.")
+    assert [(leak.part, leak.word) for leak in result.leaks] == [("instructions", "llama")]
 
 
 async def test_names_in_texts_are_struck_out_where_the_plan_says_so(tmp_path: Path) -> None:

@@ -271,6 +271,24 @@ async def test_a_tool_that_always_fails_does_not_hold_the_night(tool: str) -> No
     assert called[-1] == "end_night"
 
 
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"state": "done", "result": {"judged": 0, "missing": 9, "doubts": ["haiku: 9 judgments were given up"]}},
+        {"state": "failed", "error": {"class": "NotSetUp", "what": "haiku: 9 judgments were given up"}},
+    ],
+)
+async def test_judges_in_doubt_are_asked_about_and_the_night_goes_on(state: dict[str, Any]) -> None:
+    world = World(experiments=[progress(frozen=True, missing={})])
+    world.script["plan_experiment"] = [good({"problems": [], "progress": progress(frozen=True, missing={})})]
+    world.script["wait"] = [good({"works": [{"handle": f"judges:{EXPERIMENT}", **state}]})]
+    called = await world.run()
+    [asked] = [arguments for tool, arguments in world.calls if tool == "ask"]
+    assert "cannot be believed" in asked["question"]
+    assert "9 judgments were given up" in asked["why"]
+    assert called[-1] == "end_night"
+
+
 async def test_a_diagnosis_that_fails_gives_the_model_up() -> None:
     world = World({"wait": [failed("server:s1", "odd")], "diagnose": [bad("no log")]})
     called = await world.run()

@@ -11,6 +11,7 @@ from nightlab.evidence.stats import ANECDOTE
 from nightlab.evidence.summary import Summary
 from nightlab.evidence.table import SCORED, Table
 from nightlab.evidence.treatment import untouched
+from nightlab.evidence.trust import cautions
 
 FEW_PROMPTS = 20
 
@@ -18,7 +19,8 @@ FEW_PROMPTS = 20
 def find_caveats(summary: Summary, verdicts: Sequence[Verdict]) -> list[str]:
     """One text for each caveat."""
     table = summary.table
-    return [*_completeness(summary), *_design(table, verdicts), *_answers(table), *withheld(table, verdicts)]
+    found = [*_completeness(summary), *_design(table, verdicts), *_answers(table), *withheld(table, verdicts)]
+    return [*found, *cautions(summary)]
 
 
 def _completeness(summary: Summary) -> Iterator[str]:

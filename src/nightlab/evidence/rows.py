@@ -40,6 +40,8 @@ class Rows:
     set_aside: tuple[Row, ...] = ()
     struck_samples: tuple[Struck, ...] = ()
     struck_judgments: tuple[Struck, ...] = ()
+    folder: Path | None = None
+    """Where they were read from."""
 
     @property
     def judgment_count(self) -> int:
@@ -69,7 +71,7 @@ def read_rows(folder: Path, marks: Marks | None = None) -> Rows:
     _refuse_orphans(folder, judged, samples)
     aside = tuple(row for row in judged if not counts(row))
     last = {row["key"]: row for row in failures}
-    return Rows(samples, last, judgments, len(failures), aside, tuple(struck), tuple(struck_judgments))
+    return Rows(samples, last, judgments, len(failures), aside, tuple(struck), tuple(struck_judgments), folder)
 
 
 def _refuse_orphans(folder: Path, judged: Iterable[Row], samples: Mapping[str, Row]) -> None:

@@ -12,6 +12,7 @@ from nightlab.evidence.markdown import Markdown, bold, bullets, code, escape, ta
 from nightlab.evidence.stats import LEVEL, Estimate, number
 from nightlab.evidence.summary import Summary
 from nightlab.evidence.table import EXCLUDED, INVALID, MISSING, SCORED, STATUSES, UNJUDGED, UNPROVEN, Table
+from nightlab.evidence.trust import beside
 from nightlab.evidence.withdrawn import Withdrawn
 
 if TYPE_CHECKING:
@@ -147,12 +148,13 @@ def _means_of(summary: Summary, model: str) -> str:
         )
         for name in names
     }
-    rows = []
+    rows: list[tuple[Markdown, ...]] = []
     for condition in design.conditions:
         estimates = [summary.at(model, condition, name) for name in names]
         top = [condition in design.ranges and e.value == best[name] for name, e in zip(names, estimates, strict=True)]
         cells = [bold(_cell(e)) if high else _cell(e) for e, high in zip(estimates, top, strict=True)]
         rows.append((code(condition), *cells, _range_of_n(estimates)))
+    rows += beside(summary)
     n = summary.table.count(SCORED, model=model)
     planned = summary.table.count(model=model)
     heading = f"### {escape(model)}: n = {n} of {planned}"

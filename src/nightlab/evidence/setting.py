@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from nightlab.evidence import trust
 from nightlab.evidence.markdown import Markdown, bullets, code, escape, table
 from nightlab.evidence.sections import CONFIDENCE
 from nightlab.evidence.stats import ANECDOTE, number
@@ -33,7 +34,7 @@ def setting(analysis: Analysis) -> dict[str, Callable[..., Markdown]]:
     return {
         "method": lambda: method(analysis),
         "models": lambda: models(analysis),
-        "judge": lambda: judge(analysis.table),
+        "judge": lambda: Markdown(f"{judge(analysis.table)}\n\n{trust.section(analysis.summary)}".strip()),
         "cost": lambda: cost(analysis),
         "examples": lambda: examples(analysis),
         "files": lambda: files(analysis),

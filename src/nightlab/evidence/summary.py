@@ -14,6 +14,7 @@ from nightlab.evidence.predict import Verdict, range_groups
 from nightlab.evidence.stats import Estimate, number
 from nightlab.evidence.table import SCORED, STATUSES, Table, Where
 from nightlab.files import write_atomic
+from nightlab.judging.reliability import Reliability, reliability
 
 ALL = ""
 """The category of a mean over all categories."""
@@ -45,6 +46,12 @@ class Summary:
     def categories(self) -> tuple[Mean, ...]:
         """The same by prompt category."""
         return tuple(self._means(self.table.design.levels["category"]))
+
+    @cached_property
+    def reliability(self) -> Reliability | None:
+        """How far the judges can be trusted; None for a table that was not read from a folder."""
+        folder = self.table.rows.folder
+        return reliability(folder, seed=self.table.design.seed) if folder else None
 
     @cached_property
     def _lookup(self) -> dict[tuple[str, str, str, str], Estimate]:

@@ -32,7 +32,7 @@ from nightlab.lab import Lab, shipped
 EXPERIMENT = "exp_001_phase1_replication"
 SEED = 20261123
 WRONG_ID, RIGHT_ID = "unsloth/practice-qwen", "nightlab/practice-qwen"
-PARTS = ("config.yaml", "rubric.md", "report.md.j2", "prompts/**/*.yaml", "conditions/**/*.yaml")
+PARTS = ("config.yaml", "rubric.md", "gold.yaml", "report.md.j2", "prompts/**/*.yaml", "conditions/**/*.yaml")
 PORTS = range(21000, 29000, 10)  # below the ports that the system gives to outgoing connections
 SERVERS = 3
 IDENTITY = ("nightlab demo", "demo@localhost")

@@ -1,9 +1,9 @@
 """Blindness, checked on the exact bytes: what a judge gets must not tell it which treatment an answer had.
 
 Names of models, adapters, conditions, prompts and the experiment, the hypotheses and their telling words, and the lab's
-paths are searched for. In the instructions or in a packet's envelope one of them is an error. In a sample's own text it
-is reported, and struck out where the plan says `mask`. Limit: a text that gives its treatment away in other words
-stays as it is.
+paths are searched for. In a packet's envelope one of them is an error; in the instructions, too, unless it is a plain
+word, which is reported. In a sample's own text it is reported, and struck out where the plan says `mask`. Limit: a text
+that gives its treatment away in other words stays as it is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nightlab.judging.packet import Packet, Sealed
 
 TEXTS = ("question", "answer", "answer_begins")
 STRUCK = "[…]"
-Part = Literal["envelope", "question", "answer"]
+Part = Literal["instructions", "envelope", "question", "answer"]
 
 _STUDY = ("adapter", "adapters", "lora", "loras", "layer", "layers", "fine-tuned", "finetuned", "steered", "amplified")
 _WORD = re.compile(r"[\w./-]*\w")
@@ -64,11 +64,17 @@ def leaks(payload: bytes, words: Iterable[str]) -> list[str]:
     return [word for word in words if word and re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE)]
 
 
-def check_instructions(instructions: bytes, words: Sequence[str], where: str) -> None:
-    """Raise BlindnessError where the constant part of a request holds a forbidden word."""
-    if found := leaks(instructions, words):
+def check_instructions(instructions: bytes, words: Sequence[str], where: str) -> list[Leak]:
+    """The forbidden words in the constant part of a request that may be there by chance, as `one` or `llama`.
+
+    Raises BlindnessError for one that cannot: a hypothesis, a path, a name like `layers_0_20` or `org/model-8b`.
+    """
+    found = leaks(instructions, words)
+    telling_ones = [word for word in found if not word.isalpha()]
+    if telling_ones:
         hint = "take it out of the rubric, or of agents/judge.md: scores by a judge that knows it prove nothing"
-        raise BlindnessError(f"the judge's instructions hold {found[0]!r}", where=where, hint=hint)
+        raise BlindnessError(f"the judge's instructions hold {telling_ones[0]!r}", where=where, hint=hint)
+    return [Leak("instructions", "instructions", word) for word in found]
 
 
 def check_blind(sealed: Sequence[Sealed], words: Sequence[str]) -> list[Leak]:

@@ -82,11 +82,11 @@ async def run_judges(
     await asyncio.to_thread(verify, plan)  # it may hash gigabytes of weights
     rubric = Rubric.load(plan.rubric)
     words = forbidden_words(plan)
-    check_instructions(judge.instructions(rubric), words, where=str(plan.rubric))
+    told = check_instructions(judge.instructions(rubric), words, where=str(plan.rubric))
     seat = Seat(judge, role, share, budget)
     with sole_writer(folder), contextlib.closing(JsonLines(folder / JUDGMENTS)) as store:
         work = _Judging(plan, rubric, seat, folder, samples, words, store, events, on_progress)
-        return await work.run(concurrency, gate, again=again)
+        return await work.run(concurrency, gate, again=again, leaks=told)
 
 
 class _Judging:
@@ -125,10 +125,10 @@ class _Judging:
             hint = "restore agents/judge.md as it was (git log), or judge in a new experiment folder"
             raise FrozenError(what, where=self.folder / JUDGMENTS, hint=hint)
 
-    async def run(self, concurrency: int, gate: Gate | None, *, again: bool) -> JudgeResult:
-        """Judge what is missing, and tell what came of it."""
+    async def run(self, concurrency: int, gate: Gate | None, *, again: bool, leaks: Sequence[Leak]) -> JudgeResult:
+        """Judge what is missing, and tell what came of it; `leaks` are those of the instructions."""
         missing = self.planned - len(self.before)
-        leaks = check_blind(packets(self.rows, self.plan.sampling.seed), self.words)
+        leaks = [*leaks, *check_blind(packets(self.rows, self.plan.sampling.seed), self.words)]
         self.told.started(self.planned, missing)
         if self.seat.judge.audited:
             tally, stopped = await self._audited(concurrency, gate, again=again)

@@ -51,9 +51,15 @@ class Told:
         self._emit("judging_finished", judge=name, **counts, **more, **cost)
 
     def _leaked(self, leaks: Sequence[Leak], *, masked: bool) -> None:
-        words = ", ".join(sorted({leak.word for leak in leaks})[:WORDS_SHOWN])
-        what = f"{len({leak.packet for leak in leaks})} packets hold a name in their own text: {words}"
-        self._degraded(what, "it was struck out for the judge" if masked else "the judge could read it there")
+        told = [leak for leak in leaks if leak.part == "instructions"]
+        if told:
+            self._degraded(
+                f"the judge's instructions hold a name of the plan: {_words(told)}", "it may be there by chance"
+            )
+        own = [leak for leak in leaks if leak.part != "instructions"]
+        if own:
+            what = f"{len({leak.packet for leak in own})} packets hold a name in their own text: {_words(own)}"
+            self._degraded(what, "it was struck out for the judge" if masked else "the judge could read it there")
 
     def _degraded(self, what: str, why: str) -> None:
         self._emit("degradation", what=what, why=why, where="judging")
@@ -61,3 +67,7 @@ class Told:
     def _emit(self, kind: str, **fields: object) -> None:
         if self._events is not None:
             self._events.emit(kind, experiment=self._experiment, **fields)
+
+
+def _words(leaks: Sequence[Leak]) -> str:
+    return ", ".join(sorted({leak.word for leak in leaks})[:WORDS_SHOWN])

@@ -41,6 +41,7 @@ class Case:
     corrections: dict[str, Any] = field(default_factory=dict)
     servings: dict[str, Serving] = field(default_factory=dict)
     judging: Stage | None = None
+    judged: dict[str, Any] = field(default_factory=dict)
     analysis: dict[str, Any] | None = None
     done: set[str] = field(default_factory=set)
 
@@ -217,3 +218,4 @@ def _learn_work(known: Knowledge, work: dict[str, Any]) -> None:
             serving.failure = work.get("error") if stage == "failed" else None
     elif kind == "judges" and rest in known.cases:
         known.cases[rest].judging = stage
+        known.cases[rest].judged = work.get("error") or work.get("result") or {}

@@ -252,7 +252,7 @@ def _record(case: Case) -> list[Call]:
 
 
 def _questions(case: Case, verdicts: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    """One question for what was corrected, and one for the first prediction that did not come true."""
+    """One question each for what was corrected, for judges in doubt, and for the first prediction that failed."""
     if case.corrections:
         what = ", ".join(f"{key} = {value}" for key, value in case.corrections.items())
         yield {
@@ -261,6 +261,14 @@ def _questions(case: Case, verdicts: list[dict[str, Any]]) -> Iterable[dict[str,
             "options": ["yes", "no: the adapter must be trained for the id that was written"],
             "went_on_with": "yes: the corrected plan",
             "cost_of_wrong": "the cells of that model are asked again",
+        }
+    if why := _judges_in_doubt(case):
+        yield {
+            "question": f"The judge of {case.experiment} cannot be believed or asked: what should change?",
+            "why": why,
+            "options": ["judge again (nightlab judge --again)", "another judge or rubric, in a new experiment"],
+            "went_on_with": "without the missing judgments; they are not available, and not 0",
+            "cost_of_wrong": "the judgments of one night",
         }
     for verdict in verdicts:
         if verdict["verdict"] != "supported":
@@ -272,3 +280,11 @@ def _questions(case: Case, verdicts: list[dict[str, Any]]) -> Iterable[dict[str,
                 "cost_of_wrong": "one more night on an idea that the data do not carry",
             }
             return
+
+
+def _judges_in_doubt(case: Case) -> str:
+    """Why judgments are missing: the judge's error, or what its known items showed."""
+    doubts = [str(why) for why in case.judged.get("doubts", ())]
+    if case.judging == "failed":
+        doubts.append(str(case.judged.get("what")))
+    return "; ".join(doubts)[:900]

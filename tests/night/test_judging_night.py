@@ -1,0 +1,79 @@
+"""A whole night whose samples are judged by Claude (a fake of its API), led by the playbook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nightlab.events import EventLog
+from nightlab.files import JsonLines
+from nightlab.founding.demo_lab import Demo, demo
+from nightlab.judging.log import read_log
+from nightlab.night.night import run_night
+from nightlab.night.options import Options
+from nightlab.record.diary import Diary
+from nightlab.testing import FakeMessagesAPI
+from nightlab.testing.judges import judge_by_markers
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+def small(root: Path, **judge: object) -> Demo:
+    """The demo lab with one model, two conditions and three prompts, judged by Claude."""
+    made = demo(root, seed=7)
+    folder = made.lab.experiment(made.experiment)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    factors = config["factors"]
+    factors["models"] = [model for model in factors["models"] if model["name"] == "llama"]
+    factors["conditions"] = ["conditions/layers_0_20.yaml", "conditions/sarcasm_full.yaml"]
+    factors["prompts"] = [f"prompts/{path.name}" for path in sorted((folder / "prompts").iterdir())[:4]]
+    config["hypotheses"] = [one for one in config["hypotheses"] if one["id"] == "H4"]
+    config |= {"judge": {"rubric": "rubric.md", "by": "claude", **judge}, "serving": {"port": 0}}
+    config["ranges"] = []
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return made
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A key, as a lab with Claude has one."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-test")
+    return monkeypatch
+
+
+def test_a_night_is_judged_by_claude_and_its_cost_and_reliability_are_reported(
+    tmp_path: Path, key: pytest.MonkeyPatch
+) -> None:
+    made = small(tmp_path / "lab", pilot=1, pilot_minutes=0.01)
+    folder = made.lab.experiment(made.experiment)
+    with FakeMessagesAPI(judge_by_markers(folder / "rubric.md")) as api:
+        key.setenv("ANTHROPIC_BASE_URL", api.url)
+        result = run_night(made.lab, Options(hours=1, budget=2.0))
+        asked = len(api.asked())
+    rows = list(JsonLines(folder / "judgments.jsonl").read())
+    assert len(rows) == len({row["key"] for row in rows}) == 12
+    assert {row["judge"] for row in rows} == {"claude-haiku-5-5"}
+    checks = read_log(folder, "check")
+    assert asked == 12 + len(checks)
+    events = list(EventLog(made.lab.night(result.night)).read())
+    kinds = [event["kind"] for event in events]
+    assert kinds.count("judging_pilot") == 1
+    [finished] = [event for event in events if event["kind"] == "judging_finished"]
+    assert (finished["judged"], finished["missing"]) == (12, 0)
+    assert finished["usd"] > 0
+    assert any("The pilot of" in question.text for question in Diary(made.lab.diary).questions())
+    report = (folder / "report.md").read_text()
+    assert "claude-haiku-5-5" in report
+    assert "off by" in report
+
+
+def test_a_night_without_the_judges_key_asks_and_asks_no_model(tmp_path: Path, key: pytest.MonkeyPatch) -> None:
+    made = small(tmp_path / "lab")
+    key.delenv("ANTHROPIC_API_KEY")
+    run_night(made.lab, Options(hours=1))
+    folder = made.lab.experiment(made.experiment)
+    assert not (folder / "plan.lock.json").exists()
+    assert not (folder / "samples.jsonl").exists()
+    assert any("ANTHROPIC_API_KEY" in question.text for question in Diary(made.lab.diary).questions())
