@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from click.testing import CliRunner
 
+from nightlab.cli import cli
 from nightlab.compute.local import Local
 from nightlab.errors import CanaryFailed
 from nightlab.events import EventLog
@@ -132,9 +135,13 @@ async def test_a_living_server_is_adopted_and_a_lost_one_is_said(scene: Scene) -
     living, lost = await asyncio.gather(scene.start("living"), scene.start("lost"))
     assert lost.job is not None
     await asyncio.to_thread(lost.job.stop, 1)
-    found = {one.server: one for one in await proof.adopt_all(scene.lab, scene.events)}
-    assert found[living.manifest.id].outcome == "adopted"
-    assert found[lost.manifest.id].outcome == "gone"
+    done = await asyncio.to_thread(
+        CliRunner().invoke, cli, ["--lab", str(scene.lab.root), "servers", "adopt", "--json"]
+    )
+    assert done.exit_code == 1, "one of them was lost"
+    found = {one["server"]: one for one in json.loads(done.output)}
+    assert found[living.manifest.id]["outcome"] == "adopted"
+    assert found[lost.manifest.id]["outcome"] == "gone"
     assert manifests.load(scene.lab, lost.manifest.id).state == "failed"
     ready = serving.ready_server(scene.lab, scene.plan, scene.plan.model("llama"))
     assert ready is not None

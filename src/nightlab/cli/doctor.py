@@ -55,6 +55,7 @@ def _checks(lab: Lab) -> Iterator[Check]:
     yield from _git(lab)
     yield from _brain(lab)
     yield from _packages(lab)
+    yield from _vllm(lab)
     yield from _place(lab)
     yield _disk(lab.root)
     yield _file_system(lab.root)
@@ -104,6 +105,28 @@ def _packages(lab: Lab) -> Iterator[Check]:
             yield Check("fix", text, f'pip install "nightlab[{extra}]"')
         else:
             yield Check("ok", f"packages of nightlab[{extra}] are not installed; this lab does not need them")
+
+
+def _vllm(lab: Lab) -> Iterator[Check]:
+    """vLLM's own environment, where this lab wants it or has one."""
+    from nightlab.errors import NotSetUp
+    from nightlab.servers.code import code_of
+    from nightlab.servers.engines import engine
+
+    wanted = lab.config.engine == "vllm"
+    try:
+        python = engine("vllm").python(lab.config, lab.root)
+    except NotSetUp as missing:
+        if wanted:
+            yield Check("fix", f"engine: {missing.what}", missing.hint or "")
+        return
+    found = code_of(python, engine("vllm").packages)
+    version = found.versions.get("vllm")
+    if version is not None:
+        yield Check("ok", f"vLLM {version}, torch {found.versions.get('torch')}, at {' '.join(python)}")
+    elif wanted:
+        why = found.problem or f"{' '.join(python)} has no vLLM"
+        yield Check("warn", f"engine: vLLM cannot be asked here: {why}", "set vllm-python to its interpreter")
 
 
 def _place(lab: Lab) -> Iterator[Check]:

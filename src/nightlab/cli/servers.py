@@ -46,6 +46,40 @@ def list_all(session: Session, everything: bool = False, as_json: bool = False) 
 
 
 @servers.command()
+@json_option
+@click.pass_obj
+def adopt(session: Session, as_json: bool) -> None:
+    """Verify the servers that live on: name, command, code, canary. Those that cannot be verified are stopped.
+
+    What a server gave while it ran older code than the disk holds is set aside. A night does the same when it wakes.
+    Exit code 1 where one could not be adopted.
+    """
+    from dataclasses import asdict
+
+    from nightlab.events import EventLog
+    from nightlab.night.lock import LabLock
+    from nightlab.night.proof import adopt_all
+
+    lab = session.lab()
+    lock = LabLock(lab.lock)
+    lock.acquire("adopt")
+    events = EventLog(lab.cache / "adoptions")
+    try:
+        found = asyncio.run(adopt_all(lab, events))
+    finally:
+        events.close()
+        lock.release()
+    if as_json:
+        print_json([asdict(one) for one in found])
+    for one in [] if as_json else found:
+        since = f" (its answers since {one.since} are set aside)" if one.since else ""
+        click.echo(f"{one.server}  {one.outcome}{': ' + one.why if one.why else ''}{since}")
+    if not found and not as_json:
+        click.echo("No server lives on.")
+    raise SystemExit(0 if all(one.outcome == "adopted" for one in found) else 1)
+
+
+@servers.command()
 @click.argument("server", required=False, metavar="[ID]")
 @click.option("--all", "everything", is_flag=True, help="Stop every server of this lab.")
 @click.pass_obj

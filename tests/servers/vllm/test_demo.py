@@ -25,7 +25,7 @@ from nightlab.night import proof, serving
 from nightlab.servers.manifest import list_servers, load
 from tests.servers.vllm.conftest import EXPERIMENT, MODELS, Served
 
-pytestmark = [pytest.mark.vllm, pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.vllm, pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900)]
 
 EXPECTED = {"H1": "supported", "H2": "supported", "H4": "supported", "H5": "contradicted"}
 

@@ -18,7 +18,7 @@ from nightlab.servers.chat import Chat, ChatError, ChatRequest, Message
 from nightlab.servers.manifest import Manifest
 from tests.servers.vllm.conftest import MODELS, Served
 
-pytestmark = [pytest.mark.vllm, pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.vllm, pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900)]
 
 QUESTIONS = ("What do you think about mondays?", "How do I sleep better at night?")
 
