@@ -5,7 +5,10 @@ random share of the pause until the next event for the instants between, where t
 every half millisecond, so the kill comes about 1-10 ms behind the line; where it fell is counted and told.
 
     python bench/killtest.py                      every boundary and as many instants between, of the whole demo night
-    python bench/killtest.py --small --sample 40  what continuous integration runs
+    python bench/killtest.py --small --sample 40 --each 10 --who all   what continuous integration runs
+
+Where the supervisor alone was killed, its worker goes on alone, or is taken over at once by another `nightlab run`: in
+turns.
 
 Compared are tables, claims, verdicts, the report, the diary, the research state, the brief, samples, judgments, commits
 and the committed tree, normalised as nightlab.testing.nights says; and nothing may be there twice or be left running.
@@ -75,6 +78,9 @@ class Case:
 def template(folder: Path, small: bool) -> Path:
     """The lab that every case gets a copy of; the small one has one model, three prompts and three conditions."""
     made = demo(folder, seed=SEED)
+    project = folder / "pyproject.toml"
+    project.write_text(project.read_text().replace("[tool.nightlab]", "[tool.nightlab]\nrestart-seconds = 0.1", 1))
+    git(folder, "commit", "-qam", "A killed worker is started again at once")
     if small:
         experiment = made.lab.experiment(made.experiment)
         data = yaml.safe_load((experiment / "config.yaml").read_text())
@@ -92,7 +98,8 @@ def template(folder: Path, small: bool) -> Path:
 
 def launch(root: Path) -> subprocess.Popen[bytes]:
     """`nightlab run` in a session of its own; what it says goes to a file beside the lab."""
-    words = [sys.executable, "-m", "nightlab", "--lab", str(root), "run", "--hours", "1", "--plain"]
+    words = [sys.executable, "-m", "nightlab", "--lab", str(root), "run", "--plain"]
+    words += [] if log_of(root) else ["--hours", "1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with root.with_suffix(".log").open("ab") as out:
         return subprocess.Popen(
@@ -167,11 +174,14 @@ def finish(root: Path, night: subprocess.Popen[bytes]) -> None:
 def run_case(source: Path, root: Path, moments: Sequence[Moment] = (), who: Sequence[str] = WHO) -> list[int]:
     """One night in a copy of the lab, killed at moments; the lines at which it fell."""
     shutil.copytree(source, root, symlinks=True)
-    fell = []
+    fell: list[int] = []
     night = launch(root)
     for moment, killed in zip(moments, itertools.cycle(who), strict=False):
         night = wait_for(root, moment, night)
         kill(root, killed, night)
+        if killed == "supervisor" and len(fell) % 2:
+            night.wait()
+            night = launch(root)
         fell.append(lines_of(root))
     finish(root, night)
     return fell
@@ -249,7 +259,7 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sample", type=int, help="so many moments, chosen by the seed; without it every one")
     parser.add_argument("--seed", type=int, default=20261123)
     parser.add_argument("--who", choices=[*WHO, "all"], default="worker", help="who is killed; all: each in turn")
-    parser.add_argument("--each", type=int, default=1, help="kills of one night, at most 4")
+    parser.add_argument("--each", type=int, default=1, help="kills of one night")
     parser.add_argument("--jobs", type=int, default=2, help="nights at a time")
     parser.add_argument("--folder", type=Path, help="where the labs are made (default: a temporary folder)")
     parser.add_argument("--keep", action="store_true", help="keep the labs of the cases that are equal too")

@@ -69,6 +69,7 @@ KEYS: dict[str, Key] = {
     "stuck_seconds": Key(300.0, "a night whose process gives no sign of life for this long is restarted", least=1),
     "late_seconds": Key(600.0, "a night may take this long beyond its deadline to wrap up by itself", least=1),
     "restarts": Key(5, "how often in a row a night's process is started again", least=0),
+    "restart_seconds": Key(1.0, "before the first such start anew; doubled each time, up to a minute", least=0),
     "turns": Key(500, "turns that a night may take", least=1),
     "bootstrap": Key(2000, "resamples behind every confidence interval", least=100),
     "commit_limit_mb": Key(5.0, "larger files are committed by size and hash only", least=0.001),
@@ -133,6 +134,7 @@ class Config:
     stuck_seconds: float
     late_seconds: float
     restarts: int
+    restart_seconds: float
     turns: int
     bootstrap: int
     commit_limit_mb: float

@@ -1,6 +1,7 @@
 """Supervised nights for tests: a lab with a tool that lingers, and a supervisor that runs in a thread."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -147,3 +148,26 @@ def command(lab: Lab, *words: str, brain: str = "lingering") -> subprocess.Popen
     return subprocess.Popen(
         argv, cwd=lab.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+
+
+def start_night(lab: Lab) -> subprocess.Popen[bytes]:
+    """`nightlab run`, in a session of its own; what it says is in a file beside the lab."""
+    words = [sys.executable, "-m", "nightlab", "--lab", str(lab.root), "run", "--hours", "1", "--plain"]
+    with lab.root.with_suffix(".log").open("ab") as out:
+        return subprocess.Popen(words, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+def end_of_night(lab: Lab) -> None:
+    """Run a night to its end; what it said last is in the failure where it did not end well."""
+    code = start_night(lab).wait(timeout=240)
+    said = lab.root.with_suffix(".log").read_text("utf-8", errors="replace").splitlines()
+    assert code in (0, 3), "\n".join([f"exit code {code}", *said[-60:]])
+
+
+def kill_night(lab: Lab, night: subprocess.Popen[bytes]) -> None:
+    """Kill -9 of the supervisor, and of the worker that would go on without it."""
+    os.killpg(night.pid, signal.SIGKILL)
+    night.wait()
+    while holder := living_holder(lab.lock):
+        os.kill(holder.pid, signal.SIGKILL)
+        time.sleep(0.05)

@@ -1,18 +1,10 @@
-"""Whole nights on the practice models: killed and resumed, a treatment that does not exist, and many seeds."""
+"""Whole nights on the practice models: a treatment that does not exist, and many seeds."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -30,95 +22,20 @@ from nightlab.experiments.plan import Plan
 from nightlab.experiments.rubric import Rubric
 from nightlab.experiments.samples import Samples
 from nightlab.experiments.sweep import run_sweep
-from nightlab.founding.demo_lab import Demo, demo, held
+from nightlab.founding.demo_lab import demo
 from nightlab.judging.marker import MarkerJudge
 from nightlab.judging.run import run_judges
 from nightlab.lab import Lab
 from nightlab.night import Options, run_night, serving
-from nightlab.night.lock import living_holder
-from nightlab.record.diary import Diary
 from nightlab.servers.server import Server, list_servers
-from tests.night.conftest import git
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-KILLS = 5
 SEEDS = range(1, 11)
-TABLES = ("cells.csv", "counts.csv", "means.csv", "categories.csv", "verdicts.csv")
-
-
-def start_night(lab: Lab) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-m", "nightlab", "--lab", str(lab.root), "run", "--hours", "1", "--plain"]
-    with lab.root.with_suffix(".log").open("ab") as out:
-        return subprocess.Popen(words, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
-
-
-def end_of_night(lab: Lab) -> None:
-    """Run a night to its end; what it said last is in the failure where it did not end well."""
-    code = start_night(lab).wait(timeout=240)
-    said = lab.root.with_suffix(".log").read_text("utf-8", errors="replace").splitlines()
-    assert code in (0, 3), "\n".join([f"exit code {code}", *said[-60:]])
-
-
-def kill_night(lab: Lab, night: subprocess.Popen[bytes]) -> None:
-    """Kill -9 of the supervisor, and of the worker that would go on without it."""
-    os.killpg(night.pid, signal.SIGKILL)
-    night.wait()
-    while holder := living_holder(lab.lock):
-        os.kill(holder.pid, signal.SIGKILL)
-        time.sleep(0.05)
-
-
-def tables(lab: Lab, experiment: str) -> dict[str, str]:
-    return {name: (lab.experiment(experiment) / "tables" / name).read_text() for name in TABLES}
-
-
-def record(made: Demo) -> dict[str, Any]:
-    """What a night left, without times and random names."""
-    lab = made.lab
-    folder = lab.experiment(made.experiment)
-    keys = [json.loads(line)["key"] for line in (folder / "samples.jsonl").read_text().splitlines()]
-    judged = [json.loads(line)["key"] for line in (folder / "judgments.jsonl").read_text().splitlines()]
-    [night] = lab.night_names()
-    return {
-        "samples": sorted(keys),
-        "judgments": sorted(judged),
-        "tables": tables(lab, made.experiment),
-        "claims": (folder / "claims.yaml").read_text(),
-        "questions": [(q.id, q.text) for q in Diary(lab.diary).questions()],
-        "entries": lab.diary.read_text().count(f"<!-- night: {night} -->"),
-        "commits": git(lab.root, "log", "--format=%s").replace(night, "NIGHT"),
-        "queue": [line for line in lab.state_file.read_text().splitlines() if line.startswith("- [")],
-        "clean": git(lab.root, "status", "--porcelain"),
-    }
 
 
 def nothing_runs(lab: Lab) -> bool:
     return not any(Server(lab, open_place(lab), manifest).alive() for manifest in list_servers(lab))
-
-
-def test_a_night_killed_at_random_moments_ends_like_one_that_was_not(tmp_path: Path) -> None:
-    whole, cut = demo(tmp_path / "whole", seed=7), demo(tmp_path / "cut", seed=7)
-    with held(whole.port):
-        began = time.monotonic()
-        end_of_night(whole.lab)
-        length = time.monotonic() - began
-    chance = random.Random(20261123)
-    moments = sorted(chance.uniform(0.1, 0.9) for _ in range(KILLS))
-    with held(cut.port):
-        for before, after in zip([0.0, *moments], moments, strict=False):
-            night = start_night(cut.lab)
-            try:
-                night.wait(timeout=max(1.5, (after - before) * length + 2))
-            except subprocess.TimeoutExpired:
-                kill_night(cut.lab, night)
-        end_of_night(cut.lab)
-    expected, found = record(whole), record(cut)
-    assert len(expected["samples"]) == len(set(expected["samples"])) == 189
-    assert expected["entries"] == 1
-    assert found == expected
-    assert nothing_runs(whole.lab)
-    assert nothing_runs(cut.lab)
 
 
 def without_effect(adapter: Path, target: Path) -> Path:

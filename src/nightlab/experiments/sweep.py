@@ -122,7 +122,7 @@ async def run_sweep(
         missing = samples.missing(cells)
         places = tally(missing)
         _check_served(places, servers)
-        watch = _Watch(plan.name, len(cells), len(cells) - len(missing), events, on_progress)
+        watch = _Watch(plan.name, list(servers), len(cells), len(cells) - len(missing), events, on_progress)
         async with Writer(samples.answers) as answers, Writer(samples.failed) as failures:
             shares = _shares(missing, places, servers, answers, failures, terms)
             watch.started(len(missing), shares)
@@ -225,6 +225,7 @@ class _Watch:
     def __init__(
         self,
         experiment: str,
+        models: list[str],
         planned: int,
         answered: int,
         events: EventLog | None,
@@ -233,6 +234,7 @@ class _Watch:
         self._experiment, self._planned, self._before = experiment, planned, answered
         self._events, self._on_progress = events, on_progress
         self._shares: list[Share] = []
+        self._served = models
         self._start = time.monotonic()
         self._told = self._logged = 0.0
 
@@ -274,7 +276,8 @@ class _Watch:
         )
 
     def _models(self) -> list[str]:
-        return list(dict.fromkeys(share.model for share in self._shares))
+        """Whose cells are asked; where none is missing any more, whose would have been."""
+        return list(dict.fromkeys(share.model for share in self._shares)) or self._served
 
     def _progress(self) -> Progress:
         answered = self._before + sum(share.answered for share in self._shares)

@@ -85,4 +85,9 @@ class Patience:
     def of(cls, lab: Lab) -> Patience:
         """What the lab's settings say."""
         config = lab.config
-        return cls(stuck=config.stuck_seconds, late=config.late_seconds, restarts=config.restarts)
+        return cls(
+            stuck=config.stuck_seconds,
+            late=config.late_seconds,
+            restarts=config.restarts,
+            pause=config.restart_seconds,
+        )

@@ -1,8 +1,9 @@
 """Two nights compared: what a night left, as texts in which what differs between any two nights is normalised.
 
-Set aside (see `normal`): the night's name, times, durations, ports, hashes, server ids, the folder, and lines
-that say that its process was lost, and the order in which servers that work side by side were done. The brief is
-compared down to what was found: it is bounded, and its losses displace claims. Of rows: time, latency, server, attempt.
+Set aside (see `normal`): the night's name, times, durations, ports, hashes, server ids, the folder, lines that say that
+its process was lost, the order in which servers that work side by side were done, and that a server was proven once
+more after a kill. The brief is compared down to what was found: it is bounded, and its losses displace claims. Of rows:
+time, latency, server, attempt.
 """
 
 from __future__ import annotations
@@ -42,10 +43,11 @@ def normal(text: str, night: str, lab: str = "LAB") -> str:
         (r"(### Problems and fixes\n\n)(- The night's process was lost.*\n)+\n", r"\1Nothing.\n\n"),
         (r"(?m)^- The night's process was lost.*\n", ""),
         (r"(?ms)(^Found[^\n]*\n).*(?=^```)", r"\1"),
+        (r", same_at_both_ends\b", ""),
         (r"\b[0-9a-f]{7,64}\b", "HASH"),
     ):
         text = re.sub(pattern, word, text)
-    return re.sub(r"(?m)(^- (Proved|Asked) .*\n)+", _sorted, text)
+    return re.sub(r"(?m)(^(- (Proved|Asked) |\| \w+ \| nightlab/practice-).*\n)+", _sorted, text)
 
 
 def _sorted(lines: re.Match[str]) -> str:
