@@ -72,6 +72,9 @@ KEYS: dict[str, Key] = {
     "restart_seconds": Key(1.0, "before the first such start anew; doubled each time, up to a minute", least=0),
     "turns": Key(500, "turns that a night may take", least=1),
     "bootstrap": Key(2000, "resamples behind every confidence interval", least=100),
+    "notebook": Key(
+        "asked", "when notebooks of analyses are executed: when asked, or at a night's end", ("asked", "wrap-up")
+    ),
     "commit_limit_mb": Key(5.0, "larger files are committed by size and hash only", least=0.001),
     "checkpoints": Key(
         ".nightlab/checkpoints.sqlite", "where a night keeps its place: a file on a local disk, or postgresql://..."
@@ -137,6 +140,7 @@ class Config:
     restart_seconds: float
     turns: int
     bootstrap: int
+    notebook: str
     commit_limit_mb: float
     checkpoints: str
     containment: str

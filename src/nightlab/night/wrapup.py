@@ -23,6 +23,7 @@ from nightlab.night.contradictions import raise_contradictions
 from nightlab.night.control import left_unread
 from nightlab.night.entry import touched, write_entry
 from nightlab.night.lock import LabLock
+from nightlab.night.notebooks import execute_notebooks
 from nightlab.night.options import Ending, Result
 from nightlab.night.progress import progress
 from nightlab.night.publish import repository, say_branch
@@ -42,6 +43,7 @@ def wrap_up(lab: Lab, night: str, events: EventLog, state: Ending, why: str) -> 
     steps: dict[str, Callable[[], None]] = {
         "servers": lambda: stop_servers(lab, night, events),
         "reports": lambda: report_rest(lab, events),
+        "notebooks": lambda: execute_notebooks(lab, events),
         "branch": lambda: say_branch(lab, events),
         "diary": lambda: write_entry(lab, night),
     }
