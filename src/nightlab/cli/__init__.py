@@ -15,6 +15,7 @@ from nightlab.cli.session import Session
 COMMANDS = {
     "init": Command("nightlab.cli.init:init", "Make a new lab, or complete a folder to one."),
     "demo": Command("nightlab.cli.demo:demo", "Watch a whole night in a minute: no key, no GPU."),
+    "rehearse": Command("nightlab.cli.rehearse:rehearse", "Play a plan through with practice models first."),
     "run": Command("nightlab.cli.run:run", "Run a night, or go on with one that was cut off."),
     "brief": Command("nightlab.cli.brief:brief", "Say what the last night did and what it needs."),
     "status": Command("nightlab.cli.status:status", "Say whether a night is alive and what it does."),

@@ -30,6 +30,7 @@ from nightlab.servers.manifest import Manifest
 
 FRESH = 3  # new connections on which the server must name itself
 _LOOK = 0.05  # seconds between two looks
+_DYING = 10  # looks that a server which failed its proof is given to be gone
 _QUEUE_LOOK = 0.5  # the same while it waits for its turn
 ENDS = {
     "lease": "lease_expired",
@@ -96,6 +97,13 @@ async def check_alive(subject: Starting) -> JobState:
     if state in OVER:
         raise await _post_mortem(subject, state)
     return state
+
+
+async def check_died(subject: Starting) -> None:
+    """Raise the diagnosed ServerError of a server that ends about now: its connections went before its job does."""
+    for _ in range(_DYING):
+        await check_alive(subject)
+        await asyncio.sleep(_LOOK)
 
 
 async def _identified(subject: Subject, deadline: float) -> None:

@@ -187,7 +187,11 @@ class Server:
             subject = readiness.Subject(self.manifest, job, chat, known=known)
             await readiness.wait_until_ready(subject, timeout)
             await readiness.load_adapters(subject, timeout)
-            await self._check_canary(chat, events, at)
+            try:
+                await self._check_canary(chat, events, at)
+            except CanaryFailed:
+                await readiness.check_died(subject)  # a server that is gone fails every check, and none of them is why
+                raise
             versions = {**self.manifest.versions, "server": await _version(chat)}
         if self._stopped_meanwhile():
             raise self.error(explain("stopped"))

@@ -98,7 +98,7 @@ class Stage:
         body = await request.read()
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         url = f"http://127.0.0.1:{self.inner}{request.path_qs}"
-        completion = request.path.endswith("completions")
+        completion = request.path.endswith("completions") and _is_work(json.loads(body))
         if completion and self.kill_after is not None and self.answered >= self.kill_after:
             return await self._kill(request)
         try:
@@ -137,6 +137,12 @@ class Stage:
         return None
 
 
+def _is_work(body: Mapping[str, object]) -> bool:
+    """Whether a completion is asked for its text, and not by a proof that the server is ready."""
+    most = body.get("max_tokens")
+    return not body.get("logprobs") and (not isinstance(most, int) or most > 1)
+
+
 def _drop(request: web.Request) -> web.Response:
     if request.transport is not None:
         request.transport.abort()
@@ -169,6 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--code", type=int, default=1, help="the exit code of a server that dies")
     parser.add_argument("--unless", action="append", default=[], help="no trouble where a flag is so: NAME<=VALUE")
     parser.add_argument("--faults", default="[]", help="JSON list of Fault fields, committed on completions")
+    parser.add_argument("--only", default="", help="no trouble unless the served name begins so")
     parser.add_argument("--kill-after", type=int, help="kill the server after so many completions")
     parser.add_argument("--last-words", type=Path, help="print this log when the server is killed")
     parser.add_argument("--times", type=int, default=1, help="how many starts have the trouble, with --count")
@@ -176,7 +183,9 @@ def main(arguments: list[str] | None = None) -> int:
     told = parser.parse_args(words[:cut])
     command = words[cut + 1 :]
     options = options_of(command)
-    troubled = not any(holds(condition, options) for condition in told.unless) and _once_more(told.count, told.times)
+    meant = options.get("served_name", "").startswith(told.only)
+    spared = any(holds(condition, options) for condition in told.unless)
+    troubled = meant and not spared and _once_more(told.count, told.times)
     if troubled and told.die is not None:
         sys.stdout.write(told.die.read_text(encoding="utf-8"))
         return int(told.code)
