@@ -39,10 +39,10 @@ async def adopt(server: Server, events: EventLog) -> Adoption:
     seen = server.manifest
     if seen.state != "ready":
         return Adoption(seen.id, seen.model, "over", seen.state)
-    if not await asyncio.to_thread(server.alive):
-        error = server.error(explain("server_lost"))
-        await server.fail(error, events)
-        return Adoption(seen.id, seen.model, "gone", error.what, error.failure)
+    try:
+        await server.check(events)
+    except ServerError as lost:
+        return Adoption(seen.id, seen.model, "gone", lost.what, lost.failure)
     if changed := await asyncio.to_thread(doubts, server):
         error = server.error(explain("stale_code", "; ".join(changed.reasons)))
         await server.fail(error, events)

@@ -102,9 +102,11 @@ class Server:
     async def check(self, events: EventLog) -> str:
         """How the job of a ready server stands; one that is over is recorded as failed. Raises that ServerError."""
         job = self.job
-        if job is None or self.manifest.state != "ready":
+        if self.manifest.state != "ready":
             return self.manifest.state
         try:
+            if job is None:
+                raise self.error(explain("server_lost"))
             return await readiness.check_alive(readiness.Starting(self.manifest, job))
         except ServerError as error:
             self.manifest = load(self.lab, self.manifest.id)

@@ -1,0 +1,41 @@
+"""A training as a Slurm job: requeued in its middle, it goes on where it stood and leaves its adapter."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from nightlab.compute.slurm_site import of_lab
+from nightlab.events import EventLog
+from nightlab.lab import Lab
+from nightlab.training.jobs import begin, follow, steps_taken
+from tests.compute.conftest import until
+from tests.slurm import Cluster
+from tests.training.conftest import quick
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+async def test_a_training_goes_on_after_its_job_was_requeued(cluster: Cluster, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.nightlab]\nplace = "slurm"\nlease-seconds = 60\n')
+    lab = Lab.open(tmp_path)
+    place, events = of_lab(lab), EventLog(lab.night("n1"))
+    folder = begin(lab, "sour", quick(data, steps=24))
+    training = asyncio.create_task(follow(lab, place, "sour", events, {"gres": "gpu:1"}))
+    while steps_taken(folder) < 4:
+        assert not training.done(), training.result()
+        await asyncio.sleep(0.1)
+    [job] = place.jobs()
+    assert cluster.slurm("squeue", "-h", "-j", job.id, "-o", "%j|%b").startswith("train-sour-1-")
+    cluster.slurm("scontrol", "requeue", job.id)
+    shown = ("squeue", "-h", "-t", "all", "-j", job.id, "-o", "%T")
+    await asyncio.to_thread(until, lambda: cluster.slurm(*shown) == "PENDING", 30)
+    cluster.slurm("scontrol", "update", f"jobid={job.id}", "StartTime=now")
+    done = await asyncio.wait_for(training, 120)
+    assert done["adapter"] == "adapters/sour"
+    assert (lab.root / "adapters" / "sour" / "adapter_model.safetensors").exists()
+    assert [one.id for one in place.jobs()] == [job.id], "one job, run again by Slurm, not by us"
+    assert (job.state(), job.exit_code()) == ("finished", 0)
+    assert len(list(job.folder.glob("start.json.before-*"))) == 1
