@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from nightlab import practice
 from nightlab.adapters.compile import Compiled
 from nightlab.compute.local import Local
 from nightlab.errors import CanaryFailed
@@ -102,3 +107,54 @@ async def test_a_server_whose_names_prove_nothing_fails_the_canary(
     with pytest.raises(CanaryFailed) as caught:
         await server.ensure_ready(events)
     assert caught.value.failure == failure
+
+
+async def test_an_adapter_of_which_a_part_is_in_the_model_is_refused(
+    lab: Lab, place: Local, events: EventLog, conditions: Conditions, double: Double
+) -> None:
+    """The server loads it; the model's own files say that its modules are not there, or have other sizes."""
+    wanted = replace(double(conditions), path=practice.model_dir("llama"))
+    server = await launch(lab, place, wanted)
+    with pytest.raises(CanaryFailed) as caught:
+        await server.ensure_ready(events)
+    assert caught.value.failure == "adapter_partly_matched"
+    canary = [row for row in events.read() if row["kind"] == "canary"][-1]
+    assert canary["evidence"]["found"] == canary["evidence"]["modules"] == 4
+    assert "made for size" in canary["evidence"]["problems"][0]
+
+
+async def test_a_folder_that_changed_under_its_name_fails_the_next_canary(
+    lab: Lab, place: Local, events: EventLog, conditions: Conditions, double: Double
+) -> None:
+    server = await launch(lab, place, double(conditions))
+    await server.ensure_ready(events)
+    weights = conditions["late"].path / "adapter_model.safetensors"
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes() + b" ")
+    with pytest.raises(CanaryFailed) as caught:
+        await server.prove_again(events, "end of a sweep")
+    assert caught.value.failure == "adapter_changed"
+    assert not server.alive()
+    record = load(lab, server.manifest.id)
+    assert [(one["at"], one["passed"]) for one in record.canaries] == [("started", True), ("end of a sweep", False)]
+
+
+@pytest.mark.real
+@pytest.mark.slow
+async def test_a_server_with_another_chat_template_is_found_out(
+    lab: Lab, place: Local, events: EventLog, tmp_path: Path
+) -> None:
+    shutil.copytree(practice.model_dir("llama"), tmp_path / "model")
+    template = tmp_path / "model" / "chat_template.jinja"
+    template.write_text(template.read_text() + "{{ bos_token }}")
+    command = (sys.executable, "-P", "-m", "nightlab", "serve", str(tmp_path / "model"))
+    argv = (*command, "--port", "{port}", "--served-name", "{served_name}")
+    wanted = Wanted("llama", practice.model_id("llama"), practice.model_dir("llama"), {}, argv=argv)
+    server = await launch(lab, place, wanted)
+    with pytest.raises(CanaryFailed) as caught:
+        await server.ensure_ready(events)
+    assert caught.value.failure == "template_wrong"
+    seen = [row for row in events.read() if row["kind"] == "canary"][-1]["evidence"]
+    assert seen["chat"]["tokens"] == seen["chat"]["expected"] + 1
+    assert seen["chat"]["read"] != seen["chat"]["wanted"]
+    assert "read" not in seen["raw"]

@@ -105,7 +105,8 @@ def _lora(need: Need) -> list[str]:
     if not need.adapters:
         return []
     slots = need.conditions + 1
-    argv = ["--enable-lora", "--max-lora-rank", str(slot_rank(need.rank)), "--max-loras", str(slots)]
+    rank = int(need.options.get("max_lora_rank") or need.rank)
+    argv = ["--enable-lora", "--max-lora-rank", str(slot_rank(rank)), "--max-loras", str(slots)]
     return [*argv, "--max-cpu-loras", str(max(slots, need.adapters + 1))]
 
 
