@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from nightlab.evidence.power import read_power, simulate_power, verdict_on_plan, write_power
 from nightlab.experiments.change import apply, apply_to
 from nightlab.experiments.check import check
 from nightlab.experiments.freeze import freeze, verify
@@ -47,6 +48,7 @@ async def plan_experiment(
 
     Returns:
         problems and warnings of the check, progress of the experiment; after a freeze its sha256, cells and commit.
+        After a check, power: whether the plan can decide its question, and how often it would decide each hypothesis.
     """
     if action == "write":
         name = await asyncio.to_thread(_write, ctx, experiment, files or {})
@@ -63,7 +65,19 @@ async def plan_experiment(
     levels = [p.level for p in problems]
     result["problems"] = [row for row, level in zip(rows, levels, strict=True) if level == "error"]
     result["warnings"] = [row["what"] for row, level in zip(rows, levels, strict=True) if level == "warning"]
+    if action == "check" and not result["problems"]:
+        result["power"] = await asyncio.to_thread(_power, folder)
     return result | {"progress": progress(ctx.lab, name).as_data()}
+
+
+def _power(folder: Path) -> dict[str, Any]:
+    """Whether the plan can decide its question, and how often it would decide each hypothesis."""
+    if kind_of(folder) == "run":
+        return {"verdict": "the power of runs is not simulated", "hypotheses": []}
+    if told := read_power(folder):
+        return {"verdict": told["verdict"], "hypotheses": [row["said"] for row in told["hypotheses"]]}
+    found = simulate_power(Plan.load(folder))
+    return {"verdict": verdict_on_plan(found), "hypotheses": [power.sentence() for power in found]}
 
 
 def _problems(folder: Path) -> list[Any]:
@@ -98,7 +112,10 @@ def _freeze(ctx: ToolContext, folder: Path) -> dict[str, Any]:
         question, frozen = runs.question, freeze_run(runs)
     else:
         plan = Plan.load(folder)
+        known = read_lock(folder) is not None
         question, frozen = plan.question, freeze(plan)
+        if not known:
+            write_power(folder, simulate_power(plan))
     message = f"{folder.name}: plan frozen before any data\n\n{question}"
     commit = commit_paths(ctx.lab, ctx.events, ctx.night, [folder], message, key=f"{folder.name}/frozen")
     sha = frozen.sha256

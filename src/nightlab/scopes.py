@@ -25,6 +25,7 @@ _CODE = (
     "experiments/*/judgments.jsonl",
     "experiments/*/marks.jsonl",
     "experiments/*/withdrawn.jsonl",
+    "experiments/*/power.json",
     "experiments/*/judge_log.jsonl",
     "experiments/*/plan.lock.json",
     "experiments/*/claims.yaml",

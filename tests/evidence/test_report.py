@@ -192,3 +192,24 @@ def test_servers_that_failed_are_named_and_machines_are_not(make: Make, servers:
     unknown = [server for server in servers if server["model"] != "gemma"]
     text, _ = report(folder, unknown)
     assert "Answers of servers without a manifest: 63." in text
+
+
+def test_an_analysis_that_the_plan_does_not_announce_is_tagged_exploratory(make: Make) -> None:
+    asked = 'mean("wit", model="llama", condition="base")'
+    other = 'mean("wit", model="gemma", condition="base")'
+    folder = make(analyses=[asked]).folder
+    analysis = analyze(folder, resamples=200)
+    (folder / "report.md.j2").write_text(f"{{{{ {asked} }}}} and {{{{ {other} }}}}\n\n{{{{ deviations() }}}}\n")
+    text = compile_report(folder, analysis).read_text()
+    tagged = [line for line in text.splitlines() if "exploratory, not in the plan" in line]
+    assert len(tagged) == 1
+    assert "gemma" in tagged[0]
+
+
+def test_looks_at_incomplete_data_stand_in_the_report(make: Make) -> None:
+    folder = make().folder
+    look = {"kind": "analysis", "experiment": folder.name, "planned": 189, "answered": 90}
+    events = [look | {"judged": judged} for judged in (60, 90, 189)] + [look | {"experiment": "exp_9", "judged": 1}]
+    analysis = analyze(folder, events=events, resamples=200)
+    assert "extra looks: the data were analysed 2 times before they were complete" in analysis.deviations
+    assert "analysed 2 times" in compile_report(folder).read_text()

@@ -31,6 +31,7 @@ COMMANDS = {
     "config": Command("nightlab.cli.config:config", "Show every setting and where it comes from."),
     "where": Command("nightlab.cli.where:where", "Say which file of two layers is used."),
     "doctor": Command("nightlab.cli.doctor:doctor", "Check what a night needs, and how to fix it."),
+    "plan": Command("nightlab.cli.plan:plan", "Check that a plan can run, and decide its question."),
     "condition": Command("nightlab.cli.condition:condition", "Look at the conditions of an experiment."),
     "sweep": Command("nightlab.cli.sweep:sweep", "Ask the missing cells of an experiment."),
     "judge": Command("nightlab.cli.judge:judge", "Score the samples of an experiment, blind."),

@@ -105,9 +105,17 @@ def _say_frozen(folder: Path) -> None:
 
 def _freeze(lab: Lab, plan: Plan) -> None:
     """Fix the plan and commit its hash before any data; one that is fixed must be unchanged."""
+    from nightlab.evidence.power import simulate_power, verdict_on_plan, write_power
     from nightlab.experiments.freeze import freeze
+    from nightlab.experiments.lock import read_lock
 
-    _commit_frozen(lab, plan.folder, freeze(plan).sha256)
+    known = read_lock(plan.folder) is not None
+    frozen = freeze(plan)
+    if not known:
+        found = simulate_power(plan)
+        write_power(plan.folder, found)
+        click.echo(f"Power: {verdict_on_plan(found)}")
+    _commit_frozen(lab, plan.folder, frozen.sha256)
 
 
 def _commit_frozen(lab: Lab, folder: Path, sha256: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from nightlab.evidence.deviations import find_deviations
 from nightlab.evidence.family import evaluate_all
 from nightlab.evidence.figure_files import Figure
 from nightlab.evidence.figures import draw_all
+from nightlab.evidence.power import read_power
 from nightlab.evidence.predict import Verdict
 from nightlab.evidence.queries import Queries
 from nightlab.evidence.reproduce import write_reproduce
@@ -42,6 +43,7 @@ class Analysis:
     caveats: tuple[str, ...]
     context: Context
     withdrawn: tuple[Withdrawn, ...] = ()
+    power: Mapping[str, Any] | None = None
 
     def peaks(self) -> dict[str, dict[str, str | None]]:
         """Per model and dimension, the range with the largest mean; None where a range has no data."""
@@ -139,6 +141,13 @@ def _analyzed(folder: Path, context: Context) -> tuple[Summary, tuple[Verdict, .
     return Summary(table), verdicts, make_claims(table, verdicts, Queries(table, verdicts))
 
 
+def _looks(context: Context) -> Iterator[str]:
+    """Looks at incomplete data: each one is a chance to stop at a lucky moment."""
+    if context.looks:
+        times = "once" if context.looks == 1 else f"{context.looks} times"
+        yield f"extra looks: the data were analysed {times} before they were complete"
+
+
 def _written(
     folder: Path,
     context: Context,
@@ -161,8 +170,9 @@ def _written(
         claims,
         draw_all(summary, into, pictures=pictures),
         tables,
-        tuple(find_deviations(table, folder)),
+        (*find_deviations(table, folder), *_looks(context)),
         tuple(find_caveats(summary, verdicts)),
         context,
         read_withdrawn(folder),
+        read_power(folder),
     )

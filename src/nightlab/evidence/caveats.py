@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from nightlab.evidence.claims import withheld
+from nightlab.evidence.interaction import interactions
 from nightlab.evidence.predict import Verdict
 from nightlab.evidence.stats import ANECDOTE
 from nightlab.evidence.summary import Summary
-from nightlab.evidence.table import SCORED, Table
+from nightlab.evidence.table import POOLED, SCORED, Table
 from nightlab.evidence.treatment import untouched
 from nightlab.evidence.trust import cautions
 
@@ -19,8 +20,14 @@ FEW_PROMPTS = 20
 def find_caveats(summary: Summary, verdicts: Sequence[Verdict]) -> list[str]:
     """One text for each caveat."""
     table = summary.table
-    found = [*_completeness(summary), *_design(table, verdicts), *_answers(table), *withheld(table, verdicts)]
-    return [*found, *cautions(summary)]
+    return [
+        *_completeness(summary),
+        *_design(table, verdicts),
+        *_pooled(table, verdicts),
+        *_answers(table),
+        *withheld(table, verdicts),
+        *cautions(summary),
+    ]
 
 
 def _completeness(summary: Summary) -> Iterator[str]:
@@ -51,6 +58,17 @@ def _design(table: Table, verdicts: Sequence[Verdict]) -> Iterator[str]:
     tiny = [model for model in table.design.models if table.design.model_id(model).startswith("nightlab/practice")]
     if tiny:
         yield f"{', '.join(tiny)}: tiny practice models with a planted effect; nothing here is about larger models"
+
+
+def _pooled(table: Table, verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Where a difference that decides a hypothesis is reversed within a level of what it is pooled over."""
+    for verdict in verdicts:
+        if verdict.kind != "greater" or not verdict.decided:
+            continue
+        for left, right in zip(verdict.groups[::2], verdict.groups[1::2], strict=True):
+            for found in interactions(table, verdict.dimension, left, right, POOLED):
+                if found.reversed:
+                    yield f"{verdict.id}: {found}"
 
 
 def _answers(table: Table) -> Iterator[str]:

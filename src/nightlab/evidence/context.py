@@ -37,6 +37,8 @@ class Context:
     resamples: int = RESAMPLES
     package: str = __version__
     against: Mapping[str, tuple[Against, ...]] = field(default_factory=dict)
+    looks: int = 0
+    """How often the data were analysed before they were complete."""
 
     def told(self, kind: str) -> list[Mapping[str, Any]]:
         """The events of one kind."""
@@ -50,6 +52,7 @@ class Context:
             "servers": self.servers,
             "events": self.events,
             "cost": self.cost,
+            "looks": self.looks,
             "against": {claim: [other.document() for other in others] for claim, others in self.against.items()},
         }
         path = folder / FILE
@@ -69,7 +72,8 @@ def read_context(folder: Path) -> Context:
             claim: tuple(Against(**other) for other in others) for claim, others in found.get("against", {}).items()
         }
         resamples, package = int(found["resamples"]), str(found["package"])
-        return Context(servers, tuple(found["events"]), found["cost"], resamples, package, against)
+        looks = int(found.get("looks", 0))
+        return Context(servers, tuple(found["events"]), found["cost"], resamples, package, against, looks)
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError("the snapshot cannot be read", where=path, hint="restore it from git") from error
 
@@ -91,9 +95,16 @@ def choose(
     experiment: str, events: Iterable[Mapping[str, Any]], cost: Mapping[str, float] | None, resamples: int
 ) -> Context:
     """What concerns one experiment of a night's events, without servers."""
-    told = tuple(_event(event) for event in events if _concerns(event, experiment))
+    heard = list(events)
+    told = tuple(_event(event) for event in heard if _concerns(event, experiment))
     numbers = None if cost is None else {name: float(value) for name, value in cost.items()}
-    return Context(None, told, numbers, resamples)
+    looks = sum(_early(event) for event in heard if event.get("experiment") == experiment)
+    return Context(None, told, numbers, resamples, looks=looks)
+
+
+def _early(event: Mapping[str, Any]) -> bool:
+    """Whether an event is an analysis of data that were not complete."""
+    return event.get("kind") == "analysis" and int(event.get("judged") or 0) < int(event.get("planned") or 0)
 
 
 def _servers(design: Design, rows: Rows, servers: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:

@@ -10,12 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from nightlab.evidence.design import FACTORS, QueryError, known_name
+from nightlab.evidence.interaction import Interaction, find_interaction, interactions
 from nightlab.evidence.markdown import Markdown, code
 from nightlab.evidence.peaks import Peak, find_peak, find_spread, shared_level
 from nightlab.evidence.predict import Verdict, range_groups
+from nightlab.evidence.sentences import ask
 from nightlab.evidence.stats import Draws, Estimate, number
 from nightlab.evidence.table import POOLED, SCORED, STATUSES, Table
 from nightlab.evidence.trends import find_ranks, find_trend
+from nightlab.files import canonical
+
+COUNTS = ("n", "planned", "answered", "judged", "missing", "level", "statement", "verdict")
+ANALYSES = (
+    *("mean", "difference", "least", "ratio", "interaction", "slope", "trend", "rank"),
+    *("peak", "runner_up", "lead", "share", "spread", "weakest", "gap"),
+)
 
 
 class Queries:
@@ -25,14 +34,24 @@ class Queries:
         self._table = table
         self._design = table.design
         self._verdicts = {verdict.id: verdict for verdict in verdicts}
+        self.asked: dict[str, str] = {}
+        """The analyses that were asked for so far, by their content, as they stand in a template."""
+        self._reversed: dict[str, Interaction] = {}
+        self._told: set[str] = set()
 
     def vocabulary(self) -> dict[str, Callable[..., object]]:
-        """Every query by its name in a template."""
-        names = (
-            "mean n planned difference least ratio slope trend rank peak runner_up lead share spread weakest gap "
-            "verdict statement level answered judged missing"
-        )
-        return {name: getattr(self, name) for name in names.split()}
+        """Every query by its name in a template; what is asked is kept in `asked`."""
+        counts = {name: getattr(self, name) for name in COUNTS}
+        return {**counts, **{name: self._kept(name) for name in ANALYSES}}
+
+    def _kept(self, name: str) -> Callable[..., object]:
+        query: Callable[..., object] = getattr(self, name)
+
+        def asked(*given: object, **named: object) -> object:
+            self.asked[canonical([name, given, named])] = ask(name, *given, **named)[3:-3]
+            return query(*given, **named)
+
+        return asked
 
     def mean(self, dimension: str, *, over: Sequence[str] = POOLED, **where: object) -> Estimate:
         """The mean of the selected cells with its interval, n and planned."""
@@ -65,12 +84,14 @@ class Queries:
         self, dimension: str, left: Mapping[str, object], right: Mapping[str, object], over: Sequence[str] = POOLED
     ) -> Estimate:
         """The mean at `left` minus the mean at `right`, paired by prompt."""
+        self._look_into(dimension, left, right, over)
         return self._table.means(dimension, [left, right], over).difference(0, 1)
 
     def least(
         self, dimension: str, left: Mapping[str, object], right: Mapping[str, object], over: Sequence[str] = POOLED
     ) -> Markdown:
         """The difference of two means with its one-sided bound, and n."""
+        self._look_into(dimension, left, right, over)
         found = self._table.means(dimension, [left, right], over).difference(0, 1, shared_level())
         return Markdown(f"{found.at_least()}, n={found.n} of {found.planned}")
 
@@ -78,7 +99,39 @@ class Queries:
         self, dimension: str, left: Mapping[str, object], right: Mapping[str, object], over: Sequence[str] = POOLED
     ) -> Estimate:
         """The mean at `left` over the mean at `right`, paired by prompt."""
+        self._look_into(dimension, left, right, over)
         return self._table.means(dimension, [left, right], over).ratio(0, 1)
+
+    def interaction(
+        self,
+        dimension: str,
+        left: Mapping[str, object],
+        right: Mapping[str, object],
+        factor: str,
+        over: Sequence[str] = POOLED,
+    ) -> Markdown:
+        """Whether a difference that is pooled over a factor holds in each of its levels; names those it does not."""
+        known_name("factor", factor, FACTORS, self._design.name)
+        found = find_interaction(self._table, dimension, left, right, factor, over)
+        self._told.add(_pooled(dimension, left, right, factor))
+        return Markdown(str(found))
+
+    def refuse_reversals(self) -> None:
+        """Refuse a text that gives a pooled difference and not that some level reverses it. Raises QueryError."""
+        for name, found in self._reversed.items():
+            if name not in self._told:
+                raise QueryError(
+                    f"{found}, and the text does not say so",
+                    where=self._design.name,
+                    hint=f'say it beside the number: {{{{ interaction(dimension, left, right, "{found.factor}") }}}}',
+                )
+
+    def _look_into(
+        self, dimension: str, left: Mapping[str, object], right: Mapping[str, object], over: Sequence[str]
+    ) -> None:
+        for found in interactions(self._table, dimension, left, right, over):
+            if found.reversed:
+                self._reversed[_pooled(dimension, left, right, found.factor)] = found
 
     def slope(self, dimension: str, model: str, among: Sequence[str] | None = None) -> Estimate:
         """How much the mean changes from one range to the next, by least squares over their order."""
@@ -159,3 +212,8 @@ class Queries:
         gaps = [draws.difference(index, len(ranges), shared_level()) for index in range(len(ranges))]
         least = min(range(len(ranges)), key=lambda index: gaps[index].value)
         return ranges[least], gaps[least]
+
+
+def _pooled(dimension: str, left: Mapping[str, object], right: Mapping[str, object], factor: str) -> str:
+    """A name for a pooled difference."""
+    return canonical([dimension, dict(left), dict(right), factor])

@@ -21,7 +21,7 @@ from nightlab.files import sha256_file, write_atomic
 
 FILE = "record.json"
 ROWS = ("samples.jsonl", "failures.jsonl", "judgments.jsonl", "marks.jsonl", "withdrawn.jsonl")
-GIVEN = ("config.yaml", "rubric.md", "plan.lock.json", "evidence.json", "report.md.j2")
+GIVEN = ("config.yaml", "rubric.md", "plan.lock.json", "power.json", "evidence.json", "report.md.j2")
 MADE = ("claims.yaml", "report.md", "reproduce.py")
 DRAWN_BY = ("matplotlib", "numpy")
 """The packages whose version may change the bytes of a figure."""

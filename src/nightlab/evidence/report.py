@@ -8,6 +8,7 @@ written when the template has a typed number or asks for something that does not
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +66,23 @@ def compile_text(text: str, where: Path | str, analysis: Analysis, names: Iterab
         refuse(typed, where, query_for(typed[0].text, analysis))
     check_words(text, where, scope)
     queries = Queries(analysis.table, analysis.verdicts)
-    return render(text, {**queries.vocabulary(), **sections(analysis), **setting(analysis)}, where)
+    rendered = render(text, {**queries.vocabulary(), **sections(analysis), **setting(analysis)}, where)
+    queries.refuse_reversals()
+    if unplanned := exploratory(analysis, queries):
+        told = replace(analysis, deviations=(*analysis.deviations, *unplanned))
+        return render(text, {**queries.vocabulary(), **sections(told), **setting(told)}, where)
+    return rendered
+
+
+def exploratory(analysis: Analysis, queries: Queries) -> list[str]:
+    """One text for each analysis that a text asked for and that neither a hypothesis nor the plan announced."""
+    planned = Queries(analysis.table, analysis.verdicts)
+    for claim in analysis.claims:
+        render(claim.template, planned.vocabulary(), f"claim {claim.id}")
+    for text in analysis.table.design.config.analyses:
+        render(f"{{{{ {text} }}}}", planned.vocabulary(), "analyses in config.yaml")
+    unplanned = [text for name, text in queries.asked.items() if name not in planned.asked]
+    return [f"exploratory, not in the plan: {text}" for text in unplanned]
 
 
 def check_figures(folder: Path, figures: Sequence[Figure]) -> None:

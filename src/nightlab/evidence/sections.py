@@ -37,6 +37,7 @@ def sections(analysis: Analysis) -> dict[str, Callable[..., Markdown]]:
         "figure": lambda name: figure(analysis, name),
         "counts": lambda: counts(analysis.table),
         "deviations": lambda: bullets(analysis.deviations),
+        "power": lambda: power(analysis),
         "degradations": lambda: told(analysis, "degradation"),
         "corrections": lambda: told(analysis, "correction"),
         "caveats": lambda: bullets(analysis.caveats),
@@ -179,6 +180,15 @@ def figure(analysis: Analysis, name: str) -> Markdown:
     drawn = known[known_name("figure", name, known, analysis.experiment)]
     title = escape(drawn.title)
     return Markdown(f"![{title}]({drawn.png})\n\n{title} ([pdf]({drawn.pdf}), [data]({drawn.csv}))")
+
+
+def power(analysis: Analysis) -> Markdown:
+    """What was simulated when the plan was frozen: whether it could decide its hypotheses, and how often it would."""
+    found = analysis.power
+    if found is None:
+        return Markdown("The power of this plan was not simulated before its freeze.")
+    said = [escape(row["said"]) for row in found["hypotheses"]]
+    return Markdown(f"Before the freeze: {escape(found['verdict'])}.\n\n{bullets(said)}")
 
 
 def counts(grid: Table) -> Markdown:

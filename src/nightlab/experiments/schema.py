@@ -129,6 +129,14 @@ class Exclusion(Record):
         return bool(given) and all(row.get(name) == value for name, value in given.items())
 
 
+class Expected(Record):
+    """The effect that a plan is made for, and the noise it expects, in points of the scale: its power is simulated."""
+
+    effect: float = Field(gt=0)
+    between: float = Field(ge=0)
+    within: float = Field(ge=0)
+
+
 class Config(Record):
     """The whole of config.yaml."""
 
@@ -140,6 +148,9 @@ class Config(Record):
     ranges: list[Name] = Field(default_factory=list)
     hypotheses: list[Hypothesis] = Field(default_factory=list)
     multiplicity: Literal["report", "holm"] = "report"
+    expected: Expected | None = None
+    analyses: list[Name] = Field(default_factory=list)
+    """Queries that the report will ask besides the hypotheses; every other one in its prose is exploratory."""
     exclude: list[Exclusion] = Field(default_factory=list)
     stop: Stop = Stop()
     serving: Serving = Serving()
