@@ -22,6 +22,7 @@ from nightlab.night import Options, night_state, run_night, unfinished
 from nightlab.record.diary import Diary
 from tests.night import forked
 from tests.night.conftest import git, make_lab
+from tests.night.supervised import lingering_lab
 
 END: list[dict[str, Any]] = [{"call": "end_night", "input": {"reason": "done"}}]
 NOTE: list[dict[str, Any]] = [{"call": "note_scaffolding", "input": {"note": "a note"}}]
@@ -245,6 +246,9 @@ for kind, mine in zip(("uid", "gid"), ids):
 def do(*words):
     subprocess.run([str(word) for word in words], check=True)
 
+do("mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk)
+do("cp", "-a", folder / "lab", lab)
+
 def night(*words):
     if (child := os.fork()) == 0:
         sys.argv = ["night.py", str(lab), *words]
@@ -253,8 +257,6 @@ def night(*words):
         os._exit(0)
     os.waitpid(child, 0)
 
-do("mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk)
-do("cp", "-a", folder / "lab", lab)
 night("fill", at)
 (lab / "ballast").unlink()
 night("go", "0")
@@ -277,6 +279,54 @@ def test_a_full_disk_is_said_and_the_night_goes_on_when_there_is_room(tmp_path: 
         after = Lab.open(tmp_path / f"after{at}")
         sound(after)
         assert night_state(after, after.night_names()[0]).state == "finished"
+
+
+WATCHED = """
+import runpy, sys, threading
+from pathlib import Path
+
+folder = Path(sys.argv[1])
+sys.argv = ["small.py", str(folder), "0"]
+small = runpy.run_path(str(folder / "mount.py"))
+
+from nightlab.lab import Lab
+from nightlab.night import Options
+from nightlab.night.launching import run_supervised
+
+lab, ballast = folder / "disk" / "lab", folder / "disk" / "lab" / "ballast"
+filled = threading.Event()
+
+def on_event(row):
+    print(row["kind"], row.get("what", ""))
+    if row["kind"] == "tool_started" and not filled.is_set():
+        filled.set()
+        with open(ballast, "wb", buffering=0) as out:
+            try:
+                while out.write(b"x" * 4096):
+                    pass
+            except OSError:
+                pass
+        (lab / ".nightlab" / "go").touch()
+        threading.Timer(4.0, ballast.unlink).start()
+
+result = run_supervised(Lab.open(lab), Options(hours=1), brain="tests.night.brains:lingering", on_event=on_event)
+print(result.state, "|", result.reason)
+small["do"]("cp", "-a", lab, folder / "after")
+"""
+
+
+@pytest.mark.slow
+def test_a_supervisor_waits_for_room_on_a_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    lingering_lab(tmp_path / "lab")
+    (tmp_path / "mount.py").write_text(ON_A_SMALL_DISK.split("def night(")[0])
+    (tmp_path / "watched.py").write_text(WATCHED)
+    done = forked.run(tmp_path / "watched.py", tmp_path)
+    assert "the disk was full: the night stood still for" in done.stdout, done.stdout
+    assert done.stdout.endswith("finished | all is done\n"), done.stdout
+    after = Lab.open(tmp_path / "after")
+    assert len(rows(after, "night_ended")) == 1
+    assert git(after.root, "status", "--porcelain", "state") == ""
 
 
 def test_a_torn_line_in_samples_failures_and_judgments_is_dropped_and_cut(tmp_path: Path) -> None:

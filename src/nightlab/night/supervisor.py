@@ -23,7 +23,8 @@ from nightlab.night.clocks import Clocks, Deadline, Patience, Watched
 from nightlab.night.following import Following
 from nightlab.night.lock import LabLock, orphan
 from nightlab.night.options import Ending, Launch, Result, named
-from nightlab.night.worker import LOG
+from nightlab.night.room import wait_for_room
+from nightlab.night.worker import LOG, error_of
 
 LOOK = 0.2  # seconds between two looks
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -65,8 +66,8 @@ class Supervisor:
                 why = self._watch(child)
                 child.kill()
                 self.log.follow()
-                if orphan(self.lab):
-                    continue  # an earlier launch's worker was first at the lock
+                if orphan(self.lab) or self._had_no_room():
+                    continue  # an earlier launch's worker was first at the lock; or it was no fault of the worker
                 if result := self._over(child, why or child.why(), lost):
                     return result
                 lost = 1 if self.watched.seconds - since > self.patience.healthy else lost + 1
@@ -128,7 +129,7 @@ class Supervisor:
         if self.log.ended:
             return Result(**said["result"]) if "result" in said else self._finish("failed", why)
         if not self.log.begun and "error" in said:
-            raise _error(said["error"])
+            raise error_of(said["error"])
         if self.asked or self.deadline.past():
             return self._give_up("stopped", "stopped from outside" if self.asked else "the deadline is past", why)
         if lost >= self.patience.restarts:
@@ -136,6 +137,16 @@ class Supervisor:
         if self.log.known:
             self._emit("worker_lost", why=why, again=True)
         return None
+
+    def _had_no_room(self) -> bool:
+        """Whether the disk was full, after waiting until it is not."""
+        if self.log.ended or not self.log.known:
+            return False
+        waited = wait_for_room(self.lab.worker, lambda: bool(self.asked) or self.deadline.past())
+        if waited:
+            what = f"the disk was full: the night stood still for {waited:.0f} s"
+            self._emit("degradation", what=what, why="no room was left", where="night")
+        return waited > 0
 
     def _give_up(self, state: Ending, reason: str, why: str) -> Result:
         if not self.log.known:
@@ -187,10 +198,3 @@ class Supervisor:
 
     def _ask(self, number: int, frame: object) -> None:
         self.asked += 1
-
-
-def _error(said: dict[str, Any]) -> NightlabError:
-    """The error that kept a worker from running, as if it had been raised here."""
-    error = NightlabError(said["what"], where=said["where"], hint=said["hint"])
-    error.exit_code = int(said["code"])
-    return error

@@ -31,6 +31,13 @@ def work(launch: Launch) -> dict[str, Any]:
     return {"result": asdict(outcome.result), "only_closed": outcome.only_closed}
 
 
+def error_of(said: dict[str, Any]) -> NightlabError:
+    """The error that kept a worker from running, as if it had been raised where its outcome is read."""
+    error = NightlabError(said["what"], where=said["where"], hint=said["hint"])
+    error.exit_code = int(said["code"])
+    return error
+
+
 def main(file: Path) -> int:
     """Run a launch file; the exit code is 0 where the night is over, else the error's."""
     code = 0
