@@ -122,9 +122,17 @@ class Table:
         """Which rows have the given levels; an unknown factor or level raises QueryError naming the nearest."""
         mask = np.ones(len(self.cells), dtype=bool)
         for factor, level in where.items():
-            self.design.check(factor, level)
-            mask &= self.columns[factor] == level
+            known = self._masks.get((factor, level))
+            if known is None:
+                self.design.check(factor, level)
+                known = self._masks[factor, level] = np.asarray(self.columns[factor] == level, dtype=bool)
+            mask &= known
         return mask
+
+    @cached_property
+    def _masks(self) -> dict[tuple[str, object], Mask]:
+        """Which rows have a level, for levels that were asked for: comparing objects is slow."""
+        return {}
 
     def where(self, **levels: object) -> Table:
         """The rows with the given levels, as a table."""

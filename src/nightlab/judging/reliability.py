@@ -162,6 +162,8 @@ def _trust(
 def _retest(name: str, scores: Sequence[Row], copies: Sequence[Row]) -> Floats:
     """Scores of the same answer by the same judge, one column for each answer that was scored twice or more."""
     groups: dict[tuple[str, str], list[float]] = {}
+    if not copies and len({(row.get("repeat"), row.get("rubric")) for row in scores}) < 2:
+        return _columns([])
     for row in scores:
         if (score := row["scores"].get(name)) is not None:
             groups.setdefault((str(row["judge"]), str(row["key"])), []).append(float(score))
@@ -175,6 +177,8 @@ def _between(name: str, rows: Sequence[Row]) -> Floats:
     """The mean score of each judge for each answer, one column for each answer that two judges scored."""
     groups: dict[str, dict[str, list[float]]] = {}
     judges = sorted({str(row["judge"]) for row in rows})
+    if len(judges) < 2:
+        return np.zeros((0, 0))
     for row in rows:
         if (score := row["scores"].get(name)) is not None:
             groups.setdefault(str(row["key"]), {}).setdefault(str(row["judge"]), []).append(float(score))
