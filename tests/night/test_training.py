@@ -14,6 +14,7 @@ from nightlab.budget import Budget, Limits
 from nightlab.compute.local import Local
 from nightlab.events import EventLog
 from nightlab.night.works import NightWorks
+from nightlab.servers import registry
 from nightlab.toolbox import Toolbox
 from tests.tools.conftest import NIGHT, Night
 from tests.tools.conftest import night as night
@@ -53,6 +54,8 @@ async def test_a_killed_training_job_is_started_again_and_goes_on(night: Night, 
     assert state["state"] == "done", state
     assert state["result"]["steps"] == 8
     assert state["result"]["adapter"] == "adapters/sour"
+    listed = {one.card.path: one.fits for one in registry.adapters(lab, registry.models(lab))}
+    assert "nightlab/practice-llama" in listed[lab.trained / "sour"]
     started = [row for row in events.read() if row["kind"] == "training_started"]
     assert [row["attempt"] for row in started] == [1, 2]
     assert started[1]["step"] >= 2

@@ -118,15 +118,25 @@ async def test_the_length_that_the_log_names_is_taken_and_said_as_a_degradation(
     assert caught.value.failure == "kv_too_small_for_len", "less than the plan's prompts need is no remedy"
 
 
+FULL = "OSError: [Errno 28] No space left on device: '/cache/torch_compile/x'\n"
+DEAD = "ERROR vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace.\n"
+
+
 @pytest.mark.parametrize(
     ("log", "cls", "told"),
-    [("kill_worker.log", "worker_killed", "0"), ("tp2.log", "cpu_tp_numa", "1")],
+    [
+        (DATA / "kill_worker.log", "worker_killed", "0"),
+        (DATA / "tp2.log", "cpu_tp_numa", "1"),
+        (FULL, "disk_full", "1"),
+        (DEAD, "engine_dead", "0"),
+    ],
+    ids=["worker killed", "tensor parallel", "no disk", "engine dead"],
 )
 async def test_a_start_that_fails_once_is_made_again_whatever_the_exit_code(
-    lab: Lab, place: Local, events: EventLog, staged: Stage, tmp_path: Path, log: str, cls: str, told: str
+    lab: Lab, place: Local, events: EventLog, staged: Stage, tmp_path: Path, log: str | Path, cls: str, told: str
 ) -> None:
     count = ("--code", told, "--times", "1", "--count", str(tmp_path / "count"))
-    server = await start(lab, place, staged(DATA / log, *count, options={"tensor_parallel": 2}))
+    server = await start(lab, place, staged(log, *count, options={"tensor_parallel": 2}))
     assert (await server.ensure_ready(events)).state == "ready"
     [row] = [row for row in events.read() if row["kind"] == "server_healing"]
     assert row["failure"] == cls
@@ -140,6 +150,11 @@ async def test_a_licence_is_a_persons_and_a_missing_model_is_fetched_once(
     with pytest.raises(ServerError) as caught:
         await server.ensure_ready(events)
     assert (caught.value.failure, steps(events)) == ("hf_gated", [])
+    cut = "safetensors_rust.SafetensorError: Error while deserializing header: incomplete metadata\n"
+    own = await start(lab, place, staged(cut, model_id="/data/models/mine"), key="k3")
+    with pytest.raises(ServerError) as caught:
+        await own.ensure_ready(events)
+    assert (caught.value.failure, steps(events)) == ("corrupt_weights", []), "a folder of ours is fetched from nowhere"
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     away = await start(lab, place, staged(DATA / "hf_offline.log", model_id="nobody/nothing"), key="k2")
     with pytest.raises(ServerError) as caught:
