@@ -49,7 +49,8 @@ def missing() -> str | None:
     lacking = [name for name in NEEDED if shutil.which(name, path=PATH) is None]
     if lacking:
         return f"no Slurm here ({', '.join(lacking)}): apt-get install slurmctld slurmd slurm-client"
-    return None if any(Path("/sys/fs/cgroup").iterdir()) else "slurmd needs /sys/fs/cgroup, which is not mounted"
+    mounted = Path("/sys/fs/cgroup").is_dir() and any(Path("/sys/fs/cgroup").iterdir())
+    return None if mounted else "slurmd needs /sys/fs/cgroup, which is not mounted"
 
 
 def cluster() -> Cluster:

@@ -21,7 +21,7 @@ from tests import slurm
 @pytest.fixture
 def queue(cluster: slurm.Cluster, tmp_path: Path) -> Iterator[Slurm]:
     """Slurm as a place; its jobs are ended at the end."""
-    place = Slurm(tmp_path / "jobs", queue=SlurmQueue(patience=4))
+    place = Slurm(tmp_path / "jobs", queue=SlurmQueue(patience=2.5))
     yield place
     stop_all(place)
 

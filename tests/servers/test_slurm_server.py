@@ -65,8 +65,8 @@ async def test_a_night_looks_after_its_servers(
 ) -> None:
     kept, lost = [await launch(lab, queue, double({}), key=key) for key in ("kept", "lost")]
     await asyncio.gather(kept.ensure_ready(events), lost.ensure_ready(events))
-    queue.queue.patience = 3
-    looking = asyncio.create_task(look_after(lab, "n1", events))
+    queue.queue.patience = 2
+    looking = asyncio.create_task(look_after(lab, "n1", events, look=0.5))
 
     async def comes(kind: str) -> dict[str, Any]:
         async with asyncio.timeout(30):

@@ -22,9 +22,9 @@ async def test_a_training_goes_on_after_its_job_was_requeued(cluster: Cluster, d
     (tmp_path / "pyproject.toml").write_text('[tool.nightlab]\nplace = "slurm"\nlease-seconds = 60\n')
     lab = Lab.open(tmp_path)
     place, events = of_lab(lab), EventLog(lab.night("n1"))
-    folder = begin(lab, "sour", quick(data, steps=24))
+    folder = begin(lab, "sour", quick(data, steps=16))
     training = asyncio.create_task(follow(lab, place, "sour", events, {"gres": "gpu:1"}))
-    while steps_taken(folder) < 4:
+    while steps_taken(folder) < 2:
         assert not training.done(), training.result()
         await asyncio.sleep(0.1)
     [job] = place.jobs()

@@ -21,8 +21,8 @@ LEASE_SHARE = 4  # a lease is renewed this many times within its length
 LOOK = 5.0  # seconds between two looks at the servers' jobs
 
 
-async def look_after(lab: Lab, night: str, events: EventLog) -> None:
-    """Go on until cancelled: renew the leases of a night's servers and see whether their jobs still run."""
+async def look_after(lab: Lab, night: str, events: EventLog, look: float = LOOK) -> None:
+    """Go on until cancelled: renew the leases of a night's servers; see how their jobs stand, every `look` seconds."""
     for error in damaged(lab):
         what = f"{error.what}: its server is not looked after, and ends by its lease"
         events.once(f"damaged:{error.where}", "degradation", what=what, why=error.hint, where=error.where)
@@ -38,7 +38,7 @@ async def look_after(lab: Lab, night: str, events: EventLog) -> None:
                         await asyncio.to_thread(server.renew)
                     renewed[manifest.job] = time.monotonic()
                 await _check(server, manifest, events, away)
-        await asyncio.sleep(min(LOOK, share))
+        await asyncio.sleep(min(look, share))
 
 
 async def _check(server: Server, manifest: Manifest, events: EventLog, away: set[str]) -> None:
