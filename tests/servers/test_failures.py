@@ -40,6 +40,7 @@ LOGS = {
     "kv_too_big": "cpu_kv_too_big",
     "kv_too_small": None,  # it started after all
     "load_without_enable": "lora_not_enabled",
+    "lora_float32": "lora_16_bits",
     "lora_modules_badpath": "lora_not_found",
     "lora_modules_rank": "lora_rank",
     "lora_modules_without_enable": "lora_not_enabled",

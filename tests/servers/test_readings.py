@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from nightlab.servers.canary_checks import SAME, alike, still
+from nightlab.servers.canary_checks import MOST, SAME, Rounding, alike, still
 from nightlab.servers.readings import Reading, difference
 
 HALF = math.log(0.5)
@@ -47,11 +47,11 @@ def test_a_shorter_answer_is_another_one() -> None:
 
 
 def test_both_ends_are_compared_by_name() -> None:
-    assert still({}, {"m": BASE}) == []
-    (fine,) = still({"m": BASE}, {"m": BASE, "new": BASE})
+    assert still({}, {"m": BASE}, Rounding()) == []
+    (fine,) = still({"m": BASE}, {"m": BASE, "new": BASE}, Rounding())
     assert fine.passed
     moved = [reading("no day at all"), *BASE[1:]]
-    (drifted,) = still({"m": BASE, "n": BASE}, {"m": moved})
+    (drifted,) = still({"m": BASE, "n": BASE}, {"m": moved}, Rounding())
     assert (drifted.passed, drifted.failure) == (False, "answers_drifted")
     assert list(drifted.evidence["moved"]) == ["m"]
     assert drifted.evidence["gone"] == ["n"]
@@ -59,5 +59,30 @@ def test_both_ends_are_compared_by_name() -> None:
 
 def test_a_scaled_adapter_that_is_not_the_plain_one_fails() -> None:
     other = [reading("oh wonderful"), *BASE[1:]]
-    found = alike("one_equals_plain", "plain_differs", "full", BASE, {"full": other})
+    found = alike("one_equals_plain", "plain_differs", "full", (BASE, other), Rounding())
     assert (found.passed, found.failure, found.evidence["texts_differ"]) == (False, "plain_differs", 1)
+
+
+def shifted(by: float) -> list[Reading]:
+    return [reading(one.text, *(value - by for value in one.logprobs)) for one in BASE]
+
+
+def test_a_server_in_16_bits_may_vary_as_much_as_its_plain_answers_do_and_no_more() -> None:
+    exact, coarse = Rounding.of(BASE, [BASE, BASE]), Rounding.of(BASE, [BASE, shifted(0.03)])
+    near, far = shifted(0.05), shifted(0.09)
+    assert exact.tolerance == SAME
+    assert not exact.between(BASE, near)[0]
+    assert coarse.between(BASE, near)[0], "batching alone moves this server's answers by half of that"
+    assert not coarse.between(BASE, far)[0]
+    wild = Rounding.of(BASE, [shifted(0.5)])
+    assert wild.tolerance == MOST, "a server whose plain answers are not stable gets no room for a treatment"
+    assert not wild.between(BASE, far)[0]
+
+
+def test_as_many_ties_as_among_plain_answers_may_be_decided_otherwise() -> None:
+    tied = [reading("a day", HALF, -0.05), reading("some coffee", HALF, -0.05), BASE[2]]
+    turned = [reading("one day", HALF, -0.05), reading("cold coffee", HALF, -0.05), BASE[2]]
+    assert not Rounding.of(tied, [tied]).between(tied, turned)[0]
+    assert Rounding.of(tied, [tied, turned]).between(tied, turned)[0]
+    sure = [reading("one day", -0.05, -0.05), *turned[1:]]
+    assert not Rounding.of(tied, [tied, turned]).between(tied, sure)[0], "a sure word is no tie"

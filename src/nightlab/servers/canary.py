@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from nightlab.servers import canary_files
-from nightlab.servers.canary_checks import Check, alike, answered, apart, effect, isolation, still
+from nightlab.servers.canary_checks import Check, Rounding, alike, answered, apart, effect, isolation, still
 from nightlab.servers.chat import Chat, ChatError, ChatRequest, Message
 from nightlab.servers.manifest import Manifest
 from nightlab.servers.readings import Reading, Readings
@@ -24,6 +24,7 @@ from nightlab.servers.readings import Reading, Readings
 PROBES = ("What do you think about mondays?", "Tell me about coffee.", "How was your weekend?")
 PREFILL = "Oh"
 TOKENS = 12
+CROWD = 4  # plain requests side by side for each probe: what batching does to the answers of this server
 
 __all__ = ["CanaryResult", "Check", "check"]
 
@@ -66,6 +67,7 @@ async def check(
     unknown = await asked.unknown(f"{plain}-unknown")
     if plain not in alone:
         return CanaryResult.of([answered(asked.errors, manifest), unknown])
+    rounding = Rounding.of(alone[plain], await asked.crowd(plain))
     names = list(dict.fromkeys([plain, *manifest.conditions.values(), *manifest.adapters]))
     beside = await asked.readings(names)
     heard = answered(asked.errors, manifest)
@@ -74,8 +76,8 @@ async def check(
     files = await asyncio.to_thread(canary_files.modules, manifest, model)
     served = await canary_files.served(chat, manifest)
     read = await canary_files.rendering(chat, manifest, model, probes[0], PREFILL)
-    checks = [heard, unknown, *files, served, *_compared(manifest, alone[plain], beside), read]
-    return CanaryResult.of([*checks, *still(before or {}, beside)], beside)
+    checks = [heard, unknown, *files, served, *_compared(manifest, alone[plain], beside, rounding), read]
+    return CanaryResult.of([*checks, *still(before or {}, beside, rounding)], beside)
 
 
 def reference(manifest: Manifest, result: CanaryResult) -> dict[str, list[Reading]]:
@@ -87,19 +89,20 @@ def reference(manifest: Manifest, result: CanaryResult) -> dict[str, list[Readin
     return {name: series for name, series in result.readings.items() if name in asked}
 
 
-def _compared(manifest: Manifest, reference: Readings, beside: Mapping[str, Readings]) -> list[Check]:
+def _compared(
+    manifest: Manifest, reference: Readings, beside: Mapping[str, Readings], rounding: Rounding
+) -> list[Check]:
     """What the answers say of each other."""
-    proofs = manifest.proofs
+    proofs, base, plain = manifest.proofs, manifest.conditions["base"], manifest.served_name
     found = [effect(proof.full, proof.source, reference, beside) for proof in proofs]
-    found += [alike("zero_equals_base", "null_differs", p.null, reference, beside) for p in proofs]
+    found += [alike("zero_equals_base", "null_differs", p.null, (reference, beside[p.null]), rounding) for p in proofs]
     found += [
-        alike("one_equals_plain", "plain_differs", p.full, beside[p.plain], beside)
+        alike("one_equals_plain", "plain_differs", p.full, (beside[p.plain], beside[p.full]), rounding)
         for p in proofs
         if p.plain is not None
     ]
-    base = manifest.conditions["base"]
-    found.append(alike("base_stays_base", "base_contaminated", base, reference, beside))
-    return [*found, apart(manifest, beside), isolation(manifest.served_name, reference, beside)]
+    found.append(alike("base_stays_base", "base_contaminated", base, (reference, beside[base]), rounding))
+    return [*found, apart(manifest, beside), isolation(reference, beside[plain], rounding)]
 
 
 class _Asking:
@@ -118,6 +121,11 @@ class _Asking:
             if answer is not None:
                 series.setdefault(name, []).append(answer)
         return {name: found for name, found in series.items() if len(found) == len(self.probes)}
+
+    async def crowd(self, name: str) -> list[Readings]:
+        """Several answers of one served model to each probe, all asked at once."""
+        asked = await asyncio.gather(*(self.readings([name]) for _ in range(CROWD)))
+        return [found[name] for found in asked if name in found]
 
     async def unknown(self, name: str) -> Check:
         """A name that nobody serves must be refused with 404."""

@@ -51,9 +51,9 @@ class Difference:
         """For the manifest."""
         return {"texts_differ": self.texts, "mean_abs_dlogprob": round(self.mean, 6)}
 
-    def same(self, tolerance: float) -> bool:
-        """Whether both are one answer up to rounding, which may decide a tie in one probe."""
-        return self.agreeing <= tolerance and self.texts == self.ties and self.texts <= 1
+    def same(self, tolerance: float, ties: int = 1) -> bool:
+        """Whether both are one answer up to rounding, which may decide a tie in so many probes."""
+        return self.agreeing <= tolerance and self.texts == self.ties and self.texts <= ties
 
 
 def difference(left: Readings, right: Readings, tolerance: float = 0.0) -> Difference:
