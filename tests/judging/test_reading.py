@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nightlab.brains.failures import BrainStopped
 from nightlab.budget import Budget, Limits
 from nightlab.errors import BudgetExceeded, FrozenError
 from nightlab.events import EventLog
@@ -238,3 +239,28 @@ async def test_names_in_texts_are_struck_out_where_the_plan_says_so(tmp_path: Pa
     assert "llama" not in everything
     assert "layers_0_20" not in everything
     assert {leak.word for leak in result.leaks} == {"llama", "layers_0_20"}
+
+
+async def test_what_was_answered_before_a_crash_is_not_asked_again(study: Answered, tmp_path: Path) -> None:
+    """The key is refused after a dozen answers: they are in the log, and the next judging asks for the rest alone."""
+    budget = Budget(tmp_path / "ledger.jsonl", Limits(usd=5.0))
+    answered: list[str] = []
+
+    def script(body: dict[str, Any]) -> Any:
+        if len(answered) >= 12:
+            return Fail(401, message="no")
+        answered.append(first_of(body)["id"])
+        return good(study)(body)
+
+    with FakeMessagesAPI(script) as api, pytest.raises(BrainStopped):
+        await judged(study, api, budget=budget)
+    assert rows(study) == []
+    kept = len(read_log(study.folder, "reply"))
+    assert 0 < kept <= 12
+    with FakeMessagesAPI(good(study)) as api:
+        result = await judged(study, api, budget=budget)
+        asked = [first_of(request.body)["id"] for request in api.asked()]
+    assert (result.judged, result.missing) == (24, 0)
+    assert len(asked) == 31 - kept
+    assert len(set(asked) & set(answered)) == len(answered) - kept
+    assert budget.spent().usd == pytest.approx(result.usd)

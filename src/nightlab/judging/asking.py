@@ -6,12 +6,13 @@ one user turn with packets; where the answer is not valid, it and a complaint fo
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from nightlab.files import canonical, sha256_text
+from nightlab.files import canonical
 from nightlab.judging.packet import Packet
 
 ID_DIGITS = 24
@@ -59,7 +60,7 @@ class Ask:
     @cached_property
     def id(self) -> str:
         """The first digits of the bytes' hash."""
-        return sha256_text(canonical(self.body))[:ID_DIGITS]
+        return hashlib.sha256(self.bytes).hexdigest()[:ID_DIGITS]
 
 
 class Voice(Protocol):

@@ -19,7 +19,7 @@ from nightlab.brains.retries import Retry, RetryPolicy, persist
 from nightlab.errors import ContractBroken
 from nightlab.experiments.samples import Writer
 from nightlab.judging.asking import Ask
-from nightlab.judging.limiter import Limiter
+from nightlab.judging.limiter import MOST, Limiter
 from nightlab.judging.log import BatchLog, Reply
 
 POLICY = RetryPolicy(attempt=300.0, patience=60.0)
@@ -52,9 +52,16 @@ class Calls:
             return await self._all(asks, lambda reply: writer.put(log.take(reply)))
 
     async def _all(self, asks: Sequence[Ask], keep: Callable[[Reply], None]) -> list[Reply]:
-        tasks = [asyncio.create_task(self._one(one, keep)) for one in asks]
+        waiting, replies = iter(asks), list[Reply]()
+
+        async def work() -> None:
+            for one in waiting:
+                replies.append(await self._one(one, keep))
+
+        tasks = [asyncio.create_task(work()) for _ in range(min(len(asks), MOST))]
         try:
-            return list(await asyncio.gather(*tasks))
+            await asyncio.gather(*tasks)
+            return replies
         finally:
             for task in tasks:
                 task.cancel()

@@ -10,6 +10,7 @@ import asyncio
 import math
 import re
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from types import TracebackType
@@ -42,7 +43,8 @@ class Limiter:
         self._cap, self._until = math.inf, 0.0
         self._halved = -math.inf
         self._need: dict[str, float] = {}
-        self._free = asyncio.Event()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._alarm: asyncio.Task[None] | None = None
 
     @property
     def allowed(self) -> int:
@@ -51,29 +53,41 @@ class Limiter:
         return int(min(max(1.0, self.limit), cap))
 
     async def __aenter__(self) -> Limiter:
-        while self.in_flight >= self.allowed:
-            self._free.clear()
-            await self._wait()
-        self.in_flight += 1
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        self._wake()
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self._leave()  # it was given a place in the same instant
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.in_flight -= 1
-        self._free.set()
+        self._leave()
 
-    async def _wait(self) -> None:
-        """Until a place is free, or what the headers held back is over."""
+    def _leave(self) -> None:
+        self.in_flight -= 1
+        self._wake()
+
+    def _wake(self) -> None:
+        """Give free places to those who wait, first come, first served; what is held back is looked at when it ends."""
+        while self._waiting and self.in_flight < self.allowed:
+            place = self._waiting.popleft()
+            if not place.done():
+                self.in_flight += 1
+                place.set_result(None)
         held = self._until - self._clock()
-        if held <= 0 or self.in_flight:
-            waiting = asyncio.ensure_future(self._free.wait())
-            over = asyncio.ensure_future(self._sleep(max(held, 0.05) if held > 0 else 1.0))
-            _, left = await asyncio.wait((waiting, over), return_when=asyncio.FIRST_COMPLETED)
-            for task in left:
-                task.cancel()
-        else:
-            await self._sleep(held)
+        if self._waiting and held > 0 and self._alarm is None:
+            self._alarm = asyncio.create_task(self._look_later(held))
+
+    async def _look_later(self, seconds: float) -> None:
+        await self._sleep(seconds)
+        self._alarm = None
+        self._wake()
 
     def answered(self, headers: Mapping[str, str], usage: Mapping[str, object]) -> None:
         """A request was answered: grow, and heed what the headers say is left."""
@@ -81,7 +95,7 @@ class Limiter:
         self.limit = min(float(self._most), self.limit + step)
         self._measure(usage)
         self._heed(headers)
-        self._free.set()
+        self._wake()
 
     def refused(self, headers: Mapping[str, str], wait: float | None = None) -> None:
         """The API pushed back: halve, at most once for the requests that were in flight together."""
@@ -99,7 +113,8 @@ class Limiter:
         written = _number(usage.get("output_tokens"))
         read = sum(_number(usage.get(name)) for name in ("input_tokens", "cache_creation_input_tokens"))
         for kind, count in (("input-tokens", read), ("output-tokens", written), ("tokens", read + written)):
-            self._need[kind] = max(1.0, 0.8 * self._need.get(kind, count) + 0.2 * count)
+            if count:
+                self._need[kind] = 0.8 * self._need.get(kind, count) + 0.2 * count
 
     def _heed(self, headers: Mapping[str, str]) -> None:
         for kind in KINDS:

@@ -19,7 +19,7 @@ from nightlab.errors import ContractBroken
 from nightlab.experiments.rubric import Rubric
 from nightlab.experiments.samples import Writer
 from nightlab.judging.asking import Ask, Said, Turn
-from nightlab.judging.limiter import Limiter
+from nightlab.judging.limiter import MOST, Limiter
 from nightlab.judging.log import BatchLog, Reply
 from nightlab.judging.packet import Packet
 from nightlab.judging.verdicts import answer_schema, shown
@@ -110,9 +110,16 @@ class EndpointCalls:
                 return await self._all(chat, asks, lambda reply: writer.put(log.take(reply)))
 
     async def _all(self, chat: Chat, asks: Sequence[Ask], keep: Callable[[Reply], None]) -> list[Reply]:
-        tasks = [asyncio.create_task(self._one(chat, one, keep)) for one in asks]
+        waiting, replies = iter(asks), list[Reply]()
+
+        async def work() -> None:
+            for one in waiting:
+                replies.append(await self._one(chat, one, keep))
+
+        tasks = [asyncio.create_task(work()) for _ in range(min(len(asks), MOST))]
         try:
-            return list(await asyncio.gather(*tasks))
+            await asyncio.gather(*tasks)
+            return replies
         finally:
             for task in tasks:
                 task.cancel()

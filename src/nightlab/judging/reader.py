@@ -76,6 +76,7 @@ class ReadingJudge:
         self.protocol = sha256_json([instructions, per_packet, settings])[:DIGITS]
         self.voice, self.transport = voice, transport
         self._instructions, self._per_packet = instructions, per_packet
+        self._last: tuple[list[str], list[Ask]] = ([], [])
 
     def instructions(self, rubric: Rubric) -> bytes:
         """The exact bytes of the constant part."""
@@ -83,7 +84,14 @@ class ReadingJudge:
 
     def estimate(self, packets: Sequence[Packet], rubric: Rubric) -> Estimate:
         """One round at its dearest."""
-        return self._worst([ask(self.voice, group) for group in groups(packets, self._per_packet)])
+        return self._worst(self._asks(packets))
+
+    def _asks(self, packets: Sequence[Packet]) -> list[Ask]:
+        """The first requests for packets; the last ones are kept, since an estimate and its call share them."""
+        names = [packet.id for packet in packets]
+        if self._last[0] != names:
+            self._last = (names, [ask(self.voice, group) for group in groups(packets, self._per_packet)])
+        return list(self._last[1])
 
     def _worst(self, asks: Sequence[Ask]) -> Estimate:
         total = Estimate()
@@ -102,7 +110,7 @@ class ReadingJudge:
     ) -> Scored:
         """Ask, check, send back, give up: see the module. What does not arrive stays without a verdict."""
         work = _Work(rubric)
-        asks = [ask(self.voice, group) for group in groups(packets, self._per_packet)]
+        asks = self._asks(packets)
         for number in range(ROUNDS):
             if not asks:
                 break
