@@ -14,9 +14,10 @@ from nightlab.toolbox import ToolContext, ToolFailure, tool
 async def run_judges(ctx: ToolContext, experiment: str) -> dict[str, Any]:
     """Have every sample that lacks a judgment scored by the plan's rubric and judge. Returns at once.
 
-    `wait` for the handle. Judges see shuffled packets without model, condition or hypothesis. A judge that reads is first
-    tried on a pilot, which asks the human and goes on without a reply. In the wait's result, `doubts` says why batches were
-    rejected by their known items and `escalated` how many judgments were given up: do not call again, find out why.
+    `wait` for the handle. Judges see shuffled packets without model, condition or hypothesis. A judge that reads is
+    first tried on a pilot, which asks the human and goes on without a reply. In the wait's result, `doubts` says why
+    batches were rejected by their known items, `escalated` how many judgments were given up: then do not call again,
+    find out why.
 
     Args:
         experiment: The experiment's name.
