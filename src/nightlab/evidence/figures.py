@@ -121,11 +121,21 @@ def _points(axis: Any, estimates: Sequence[Estimate], shift: float = 0.0, **styl
     there = [(index + shift, estimate) for index, estimate in enumerate(estimates) if estimate.n]
     bars = [[_reach(e.value - e.low) for _, e in there], [_reach(e.high - e.value) for _, e in there]]
     xs, ys = [x for x, _ in there], [estimate.value for _, estimate in there]
-    axis.errorbar(xs, ys, yerr=bars, capsize=2, linewidth=1, markersize=4, **style)
+    axis.errorbar(xs, ys, yerr=bars, capsize=2, linewidth=1.2, elinewidth=0.7, markersize=4, **style)
 
 
 def _reach(length: float) -> float:
     return max(0.0, length) if length == length else 0.0
+
+
+def _within_scores(axis: Any, summary: Summary, dimension: str) -> None:
+    """An axis that shows the range of the scores given; the wide intervals of few prompts end at its frame."""
+    given = summary.table.dimension(dimension)
+    known = given[given == given]
+    low, high = float(known.min()), float(known.max())
+    margin = 0.06 * ((high - low) or 1.0)
+    axis.set_ylim(low - margin, high + margin)
+    axis.set_ylabel(f"mean {dimension} (rubric points)")
 
 
 def _legend(canvas: Any, axis: Any) -> None:
@@ -157,7 +167,7 @@ def _layers(summary: Summary, dimension: str) -> Any:
                 axis.axhline(estimate.value, color="0.45", linewidth=1, linestyle=style, label=condition)
         _range_ticks(axis, design.ranges)
         shown += drawn
-    axes[0].set_ylabel(f"mean {dimension} (rubric points)")
+    _within_scores(axes[0], summary, dimension)
     canvas.supxlabel(_x_label(summary, shown), y=0.02, fontsize=8)
     _legend(canvas, axes[0])
     return canvas
@@ -249,7 +259,7 @@ def _categories(summary: Summary, dimension: str) -> Any:
             _points(axis, drawn, shift=0.14 * (index - (len(categories) - 1) / 2), label=category, **style)
             shown += drawn
         _range_ticks(axis, design.ranges)
-    axes[0].set_ylabel(f"mean {dimension} (rubric points)")
+    _within_scores(axes[0], summary, dimension)
     _legend(canvas, axes[0])
     canvas.supxlabel(_x_label(summary, shown), y=0.02, fontsize=8)
     return canvas
