@@ -13,6 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nightlab.errors import FrozenError, UsageError, nearest
 from nightlab.experiments.cells import Cell, product
 from nightlab.experiments.lock import LOCK, Lock, read_lock
@@ -45,6 +48,16 @@ class Design:
         ranges = tuple(name for name in self.config.ranges if name in found["condition"])
         rest = [name for name in found["condition"] if name not in ranges]
         return {**found, "condition": (*sorted(rest, key=lambda name: name != BASE), *ranges)}
+
+    @cached_property
+    def positions(self) -> Mapping[str, int]:
+        """Where each cell stands, by its key."""
+        return {cell.key: place for place, cell in enumerate(self.cells)}
+
+    @cached_property
+    def columns(self) -> Mapping[str, NDArray[Any]]:
+        """Each factor as an array over the cells."""
+        return {field: np.array([getattr(cell, field) for cell in self.cells], dtype=object) for field in FACTORS}
 
     @property
     def models(self) -> tuple[str, ...]:

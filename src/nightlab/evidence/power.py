@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from nightlab.evidence.design import Design, QueryError
+from nightlab.evidence.join import CODES, SCORED
 from nightlab.evidence.predict import evaluate
 from nightlab.evidence.rows import Rows
 from nightlab.evidence.stats import ANECDOTE, Floats
@@ -192,7 +193,8 @@ def _table(design: Design, hypothesis: Hypothesis, scores: Floats) -> Table:
     """A table of simulated scores."""
     rows = Rows({}, {}, {}, 0)
     names = (hypothesis.prediction.dimension,)
-    return Table(design, design.cells, (), names, scores[:, None], (), rows, proven=False, resamples=RESAMPLES)
+    scored, why = np.full(len(scores), CODES[SCORED], dtype=np.int8), np.full(len(scores), "", dtype=object)
+    return Table(design, design.cells, scored, why, names, scores[:, None], (), rows, False, RESAMPLES)
 
 
 def _pattern(design: Design, hypothesis: Hypothesis, effect: float, holds: bool, scale: tuple[float, float]) -> Floats:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from nightlab.errors import ConservationError
 from nightlab.evidence.design import FACTORS, Design, QueryError, known_name, read_design
+from nightlab.evidence.join import CODES, EXCLUDED, INVALID, MISSING, SCORED, STATUSES, UNJUDGED, UNPROVEN, join
 from nightlab.evidence.rows import Row, Rows, read_rows
 from nightlab.evidence.stats import RESAMPLES, Draws, Floats, bootstrap
 from nightlab.experiments.cells import Cell
@@ -28,12 +29,25 @@ from nightlab.experiments.cells import Cell
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = [
+    "EXCLUDED",
+    "INVALID",
+    "MISSING",
+    "POOLED",
+    "SCORED",
+    "STATUSES",
+    "UNJUDGED",
+    "UNPROVEN",
+    "Fate",
+    "Mask",
+    "Table",
+    "Where",
+    "canary_passed",
+]
+
 Mask = NDArray[np.bool_]
 Where = Mapping[str, object]
 
-SCORED, UNJUDGED, MISSING, EXCLUDED, UNPROVEN = "scored", "unjudged", "missing", "excluded", "unproven"
-INVALID = "invalid"
-STATUSES = (SCORED, UNJUDGED, MISSING, EXCLUDED, UNPROVEN, INVALID)
 POOLED = ("prompt", "category", "replicate")
 """The pooling every mean declares: over prompts (resampled as clusters), their categories, and replicates."""
 
@@ -54,7 +68,8 @@ class Table:
 
     design: Design
     cells: tuple[Cell, ...]
-    fates: tuple[Fate, ...]
+    codes: NDArray[np.int8]
+    reason: NDArray[Any]
     dimensions: tuple[str, ...]
     scores: Floats
     unplanned: tuple[Row, ...]
@@ -80,19 +95,39 @@ class Table:
         plan = design or read_design(folder)
         rows = rows or read_rows(folder)
         passed = None if servers is None else {str(server["id"]) for server in servers if canary_passed(server)}
-        fates = tuple(_fate(cell, plan, rows, passed) for cell in plan.cells)
-        dimensions = _dimensions(rows)
-        planned = {cell.key for cell in plan.cells}
-        unplanned = tuple(row for key, row in rows.samples.items() if key not in planned)
-        table = cls(
-            plan, plan.cells, fates, dimensions, _scores(fates, dimensions), unplanned, rows, passed is not None
+        found = join(plan, rows, passed)
+        return cls(
+            plan,
+            plan.cells,
+            found.codes,
+            found.reason,
+            found.dimensions,
+            found.scores,
+            found.unplanned,
+            rows,
+            passed is not None,
+            resamples,
         )
-        table._conserve()
-        return replace(table, resamples=resamples)
+
+    @cached_property
+    def status(self) -> NDArray[Any]:
+        """The status of each cell."""
+        return np.array(STATUSES, dtype=object)[self.codes]
+
+    @cached_property
+    def fates(self) -> tuple[Fate, ...]:
+        """What became of each cell, with its rows."""
+        samples, judgments = self.rows.samples, self.rows.judgments
+        return tuple(
+            Fate(status, reason, samples.get(cell.key), tuple(judgments.get(cell.key, ())))
+            for cell, status, reason in zip(self.cells, self.status, self.reason, strict=True)
+        )
 
     @cached_property
     def columns(self) -> dict[str, NDArray[Any]]:
         """Each factor as an array over the rows."""
+        if self.cells is self.design.cells:
+            return dict(self.design.columns)
         return {field: np.array([getattr(cell, field) for cell in self.cells], dtype=object) for field in FACTORS}
 
     @cached_property
@@ -107,8 +142,7 @@ class Table:
         import pandas as pd
 
         frame = pd.DataFrame({"key": [cell.key for cell in self.cells], **self.columns})
-        frame["status"] = [fate.status for fate in self.fates]
-        frame["reason"] = [fate.reason for fate in self.fates]
+        frame["status"], frame["reason"] = self.status, self.reason
         for index, name in enumerate(self.dimensions):
             frame[name] = self.scores[:, index]
         return frame
@@ -177,12 +211,12 @@ class Table:
 
     def count(self, *statuses: str, **levels: object) -> int:
         """How many planned cells of the given levels have one of the statuses (all of them when none is named)."""
+        return int(self._having(statuses or STATUSES, levels).sum())
+
+    def _having(self, statuses: Sequence[str], levels: Where) -> Mask:
         mask = self.mask(levels)
-        return sum(
-            1
-            for fate, inside in zip(self.fates, mask, strict=True)
-            if inside and (not statuses or fate.status in statuses)
-        )
+        wanted = np.array([name in statuses for name in STATUSES])
+        return mask if wanted.all() else mask & wanted[self.codes]
 
     def answered(self, **levels: object) -> int:
         """How many planned cells have an answer, counted or not."""
@@ -190,97 +224,20 @@ class Table:
 
     def reasons(self, *statuses: str, **levels: object) -> dict[str, int]:
         """Why cells of the given statuses do not count, with how many, the most frequent first."""
-        mask = self.mask(levels)
-        found = Counter(
-            fate.reason for fate, inside in zip(self.fates, mask, strict=True) if inside and fate.status in statuses
-        )
+        found = Counter(self.reason[self._having(statuses, levels)])
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
     def not_available(self, dimension: str) -> int:
         """How many judged answers have no score in a dimension because the judge gave none."""
-        judged = np.array([fate.status == SCORED for fate in self.fates], dtype=bool)
-        return int((judged & np.isnan(self.dimension(dimension))).sum())
+        return int(((self.codes == CODES[SCORED]) & np.isnan(self.dimension(dimension))).sum())
 
     def _take(self, mask: Mask) -> Table:
         keep = np.flatnonzero(mask)
         cells = tuple(self.cells[index] for index in keep)
-        fates = tuple(self.fates[index] for index in keep)
-        return replace(self, cells=cells, fates=fates, scores=self.scores[keep])
-
-    def _conserve(self) -> None:
-        """Rows in = rows out + rows explained, counted independently of the join."""
-        placed = sum(1 for fate in self.fates if fate.sample is not None)
-        used = sum(len(fate.judgments) for fate in self.fates)
-        elsewhere = sum(len(self.rows.judgments.get(row["key"], ())) for row in self.unplanned)
-        scores = int((~np.isnan(self.scores)).sum())
-        given = sum(
-            1
-            for fate in self.fates
-            if fate.status == SCORED
-            for name in self.dimensions
-            if _mean(fate, name) is not None
-        )
-        checks = (
-            ("planned cells", len(self.design.cells), sum(self.count(status) for status in STATUSES)),
-            ("samples", len(self.rows.samples), placed + len(self.unplanned)),
-            ("judgments", self.rows.judgment_count, used + elsewhere),
-            ("scores", given, scores),
-        )
-        for what, rows_in, rows_out in checks:
-            if rows_in != rows_out:
-                raise ConservationError(f"{what}: {rows_in} in, {rows_out} out and explained", where=self.design.name)
+        return replace(self, cells=cells, codes=self.codes[keep], reason=self.reason[keep], scores=self.scores[keep])
 
 
 def canary_passed(server: Mapping[str, Any]) -> bool:
     """Whether a server manifest records a passed canary."""
     canary = server.get("canary")
     return isinstance(canary, Mapping) and canary.get("passed") is True
-
-
-def _fate(cell: Cell, design: Design, rows: Rows, passed: set[str] | None) -> Fate:
-    sample = rows.samples.get(cell.key)
-    if sample is None and cell.key in rows.struck:
-        return Fate(INVALID, f"invalidated: {rows.struck[cell.key]}", None)
-    if sample is None:
-        failure = rows.failures.get(cell.key)
-        return Fate(MISSING, str(failure["class"]) if failure else "never asked", None)
-    _same_labels(cell, sample, design)
-    judgments = tuple(rows.judgments.get(cell.key, ()))
-    if passed is not None and str(sample.get("server")) not in passed:
-        return Fate(UNPROVEN, "no passed canary for its server", sample, judgments)
-    for rule in design.config.exclude:
-        if rule.matches({**sample, "category": cell.category}):
-            given = ", ".join(f"{name} = {value}" for name, value in rule.model_dump(exclude_none=True).items())
-            return Fate(EXCLUDED, f"excluded by plan: {given}", sample, judgments)
-    return Fate(SCORED, "", sample, judgments) if judgments else Fate(UNJUDGED, "not judged", sample)
-
-
-def _same_labels(cell: Cell, sample: Row, design: Design) -> None:
-    for field in ("model", "condition", "prompt", "replicate"):
-        if sample.get(field) != getattr(cell, field):
-            raise ConservationError(
-                f"sample {cell.key} says {field} {sample.get(field)!r}, the plan says {getattr(cell, field)!r}",
-                where=design.name,
-                hint="a label was changed after the answer: restore samples.jsonl from git",
-            )
-
-
-def _dimensions(rows: Rows) -> tuple[str, ...]:
-    judged = (name for found in rows.judgments.values() for row in found for name in row.get("scores", {}))
-    return tuple(dict.fromkeys(judged))
-
-
-def _scores(fates: Sequence[Fate], dimensions: Sequence[str]) -> Floats:
-    """Mean score per cell and dimension over judges and repeats that gave one; only cells that count have scores."""
-    scores = np.full((len(fates), len(dimensions)), np.nan)
-    for row, fate in enumerate(fates):
-        if fate.status == SCORED:
-            for column, name in enumerate(dimensions):
-                value = _mean(fate, name)
-                scores[row, column] = np.nan if value is None else value
-    return scores
-
-
-def _mean(fate: Fate, dimension: str) -> float | None:
-    given = [row["scores"][dimension] for row in fate.judgments if row["scores"].get(dimension) is not None]
-    return sum(given) / len(given) if given else None
