@@ -21,13 +21,12 @@ import nightlab.night.keeping, nightlab.night.night, nightlab.record.repository,
 import nightlab.experiments.samples, nightlab.judging.rows, nightlab.toolbox
 
 for line in sys.stdin:
-    argv, out = json.loads(line)
+    argv, *files = json.loads(line)
     child = os.fork()
     if child == 0:
-        fd = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        null = os.open(os.devnull, os.O_RDONLY)
-        for to, number in ((null, 0), (fd, 1), (fd, 2)):
-            os.dup2(to, number)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for number, file in enumerate(files, 1):
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         sys.argv, code = argv, 0
         try:
             runpy.run_path(argv[0], run_name="__main__")
@@ -57,14 +56,14 @@ def _mother() -> subprocess.Popen[str]:
 
 
 def run(script: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    """Run a script with these words; its output (errors included) and its exit code, negative for a signal."""
+    """Run a script with these words; its output, its errors and its exit code, negative for a signal."""
     mother = _mother()
     assert mother.stdin
     assert mother.stdout
-    with tempfile.NamedTemporaryFile() as out:
+    with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
         argv = [str(script), *map(str, words)]
-        mother.stdin.write(json.dumps([argv, out.name]) + "\n")
+        mother.stdin.write(json.dumps([argv, out.name, err.name]) + "\n")
         mother.stdin.flush()
         code = int(mother.stdout.readline())
-        said = Path(out.name).read_text()
-    return subprocess.CompletedProcess(argv, code, said, said)
+        told = [Path(file.name).read_text() for file in (out, err)]
+    return subprocess.CompletedProcess(argv, code, *told)

@@ -273,7 +273,7 @@ def test_a_full_disk_is_said_and_the_night_goes_on_when_there_is_room(tmp_path: 
     for at in (2, 5, 9):
         done = forked.run(tmp_path / "small.py", tmp_path, at)
         first, *rest = done.stdout.splitlines()
-        assert first.startswith("error | cannot write: "), done.stdout
+        assert first.startswith("error | cannot write: "), done.stdout + done.stderr
         assert "full" in first
         assert "finished | done" in rest, done.stdout
         after = Lab.open(tmp_path / f"after{at}")
@@ -322,8 +322,8 @@ def test_a_supervisor_waits_for_room_on_a_full_disk(tmp_path: Path) -> None:
     (tmp_path / "mount.py").write_text(ON_A_SMALL_DISK.split("def night(")[0])
     (tmp_path / "watched.py").write_text(WATCHED)
     done = forked.run(tmp_path / "watched.py", tmp_path)
-    assert "the disk was full: the night stood still for" in done.stdout, done.stdout
-    assert done.stdout.endswith("finished | all is done\n"), done.stdout
+    assert "the disk was full: the night stood still for" in done.stdout, done.stdout + done.stderr
+    assert done.stdout.endswith("finished | all is done\n"), done.stdout + done.stderr
     after = Lab.open(tmp_path / "after")
     assert len(rows(after, "night_ended")) == 1
     assert git(after.root, "status", "--porcelain", "state") == ""

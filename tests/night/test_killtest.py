@@ -18,6 +18,7 @@ def test_a_sample_of_kills_changes_nothing(tmp_path: Path) -> None:
     words = [sys.executable, str(KILLTEST), "--small", "--sample", "40", "--each", "10", "--who", "all", "--json"]
     done = subprocess.run([*words, "--folder", str(tmp_path)], capture_output=True, text=True, timeout=880, check=False)
     told = json.loads(done.stdout)
-    assert [case for case in told["cases"] if case["differences"]] == []
+    bad = [case for case in told["cases"] if case["differences"]]
+    assert bad == [], "\n\n".join("\n".join([str(case["moments"]), *case["differences"]]) for case in bad)
     assert sum(len(case["moments"]) for case in told["cases"]) == 40
     assert done.returncode == 0, done.stderr
