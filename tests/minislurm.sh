@@ -3,7 +3,7 @@
 # A real Slurm on this machine for tests: root or a plain user, no systemd, no munge (auth/none), no accounting, two fake
 # GPUs on each of two nodes. Needs slurmctld slurmd slurm-client, and /sys/fs/cgroup mounted (slurmd dies silently
 # without it). `up` takes three free ports in MINISLURM_PORTS, and ends everything when the process MINISLURM_OWNER is
-# gone. Its clients need SLURM_CONF=DIR/slurm.conf.
+# gone, its folder too. Its clients need SLURM_CONF=DIR/slurm.conf.
 set -euo pipefail
 export PATH=$PATH:/usr/sbin:/sbin
 dir=${!#}
@@ -100,6 +100,7 @@ down() {
 watch_owner() {
   while lives "$MINISLURM_OWNER"; do sleep 1; done
   down
+  rm -rf "$dir"
 }
 
 case $1 in
