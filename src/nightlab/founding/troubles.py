@@ -71,7 +71,7 @@ TROUBLES: dict[str, Trouble] = {
     "wrong_model": Trouble("an answer comes from another model", faults=({"kind": "wrong_model", "times": 1},)),
     "truncated": Trouble("two answers end in the middle", faults=({"kind": "truncated", "times": 2},)),
     "dropped": Trouble("two connections are cut", faults=({"kind": "drop", "times": 2},)),
-    "killed": Trouble("the server is killed in the middle of the sweep", kill_after=20),
+    "killed": Trouble("the server is killed in the middle of the sweep", kill_after=5),
 }
 USUAL = ("port_in_use", "error_body", "killed")
 NONE = "none"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import ctypes
 import json
 import os
 import re
@@ -18,12 +19,14 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
 
 from nightlab.testing.faults import Fault, commit_fault
 
 _CONDITION = re.compile(r"(\w+)\s*(<=|>=|!=|=)\s*(.+)")
+_PR_SET_PDEATHSIG = 1
 _PASSED_ON = ("Content-Type", "Authorization", "Accept")
 
 
@@ -70,7 +73,7 @@ class Stage:
         port = int(self.command[place])
         self.inner = _free_port()
         inner = [*self.command[:place], str(self.inner), *self.command[place + 1 :]]
-        self.child = await asyncio.create_subprocess_exec(*inner)
+        self.child = await asyncio.create_subprocess_exec(*inner, preexec_fn=_end_with_parent)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._pass_on, number)
@@ -99,8 +102,6 @@ class Stage:
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         url = f"http://127.0.0.1:{self.inner}{request.path_qs}"
         completion = request.path.endswith("completions") and _is_work(json.loads(body))
-        if completion and self.kill_after is not None and self.answered >= self.kill_after:
-            return await self._kill(request)
         try:
             async with (
                 ClientSession(timeout=ClientTimeout(total=600)) as session,
@@ -109,9 +110,12 @@ class Stage:
                 content, status, kind = await answer.read(), answer.status, answer.content_type
         except ClientError:
             return _drop(request)
-        fault = self._next_fault(json.loads(body)) if completion and status == 200 else None
-        if fault is not None:
-            return await commit_fault(fault, request, json.loads(content))
+        if completion and self.kill_after is not None and self.answered >= self.kill_after:
+            return await self._kill(request)
+        whole = _json(content) if completion and status == 200 else None
+        fault = None if whole is None else self._next_fault(json.loads(body))
+        if whole is not None and fault is not None:
+            return await commit_fault(fault, request, whole)
         self.answered += completion
         return web.Response(body=content, status=status, content_type=kind)
 
@@ -134,6 +138,19 @@ class Stage:
                 continue
             counts[1] += 1
             return fault
+        return None
+
+
+def _end_with_parent() -> None:
+    """A server whose stage is killed is killed with it, as a process of its job would be."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _json(content: bytes) -> dict[str, Any] | None:
+    """An answer as JSON; None for one that another stage has spoiled already."""
+    try:
+        return dict(json.loads(content))
+    except ValueError:
         return None
 
 
