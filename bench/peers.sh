@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the peers that bench/sweep.py, bench/resume.py and bench/faults.py measure beside nightlab, each in a folder of
+# Installs the peers that bench/sweep.py, resume.py, faults.py and judge.py measure beside nightlab, each in a folder of
 # its own outside of this checkout: $NIGHTLAB_PEERS, else ~/.cache/nightlab-peers. Silent where a peer is there already.
 # Needs python3 with venv, a package index; promptfoo also needs node and npm (without them it is left out, and that is said).
 set -euo pipefail
@@ -25,7 +25,7 @@ export UV_FIND_LINKS=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}} UV_DEFAULT_INDEX=${UV
 [ -n "$UV_FIND_LINKS" ] || unset UV_FIND_LINKS
 [ -n "$UV_DEFAULT_INDEX" ] || unset UV_DEFAULT_INDEX
 
-in_venv inspect_ai "import inspect_ai" inspect_ai openai
+in_venv inspect_ai "import inspect_ai, openai, anthropic" inspect_ai openai anthropic
 in_venv lm_eval "import lm_eval" "lm_eval[api]" --torch-backend cpu
 
 if command -v npm >/dev/null; then
