@@ -32,6 +32,7 @@ RECORDERS = {
     "judgments.jsonl": "judging_started",
     "marks.jsonl": "invalidation",
     "judge_log.jsonl": "judging_started",
+    "looks.jsonl": "look",
 }
 MARKS: dict[MarkCode, str] = {
     "record": "a record that only code writes",

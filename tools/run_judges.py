@@ -18,6 +18,8 @@ async def run_judges(ctx: ToolContext, experiment: str) -> dict[str, Any]:
     first tried on a pilot, which asks the human and goes on without a reply. In the wait's result, `doubts` says why
     batches were rejected by their known items, `escalated` how many judgments were given up: then do not call again,
     find out why.
+    For a plan with `stop.max_replicates` the result has a `look`: where its `more` names models, sweep those again and
+    judge again.
 
     Args:
         experiment: The experiment's name.

@@ -55,6 +55,7 @@ KINDS: dict[str, str] = {
     "judging_started": "judging began",
     "judging_pilot": "some samples of each stratum were judged first: their means, doubts, the cost of the rest",
     "judging_finished": "judging ended: judged, not available, missing",
+    "look": "an adaptive plan looked at its verdicts: which groups need further replicates, and what is saved",
     "analysis": "tables, figures and verdicts were computed",
     "report": "a report was compiled",
     "invalidation": "rows were marked as invalid: how they were chosen, how many, why, and the claims that flipped",

@@ -24,6 +24,7 @@ _CODE = (
     "experiments/*/failures.jsonl",
     "experiments/*/judgments.jsonl",
     "experiments/*/marks.jsonl",
+    "experiments/*/looks.jsonl",
     "experiments/*/withdrawn.jsonl",
     "experiments/*/power.json",
     "experiments/*/judge_log.jsonl",

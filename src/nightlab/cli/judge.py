@@ -10,6 +10,7 @@ import click
 from nightlab.cli.session import Session
 
 if TYPE_CHECKING:
+    from nightlab.evidence.looking import Looked
     from nightlab.experiments.plan import Plan
     from nightlab.judging.pilot import Pilot
     from nightlab.judging.run import JudgeResult
@@ -33,11 +34,14 @@ def judge(
     Exit code 1 where judgments are still missing in the end.
     """
     from nightlab.experiments.plan import Plan
+    from nightlab.night.reporting import look_at
 
     lab = session.lab()
     plan = Plan.load(lab.experiment(experiment))
     limit = lab.config.budget_usd if usd is None else usd
     missing = asyncio.run(_judge(lab, plan, transport, limit, dry_run=dry_run, again=again, yes=yes))
+    if not dry_run and (looked := look_at(lab, plan.name)):
+        _say_look(looked)
     raise SystemExit(1 if missing and not dry_run else 0)
 
 
@@ -114,3 +118,10 @@ def _tell(plan: Plan, seat: Seat, result: JudgeResult) -> None:
         click.echo(f"  a batch was rejected: {why}")
     if result.stopped:
         click.echo(f"  it stopped: {result.stopped}; `nightlab judge {plan.name} --again` asks once more")
+
+
+def _say_look(looked: Looked) -> None:
+    said = ", ".join(f"{name} {verdict}" for name, verdict in looked.look.verdicts.items())
+    count = sum(looked.more.values())
+    more = f"{count} more cells are called for: sweep again" if count else "No more is called for"
+    click.echo(f"Look {looked.look.number} of {looked.look.of}: {said}. {more}; saved so far {looked.saving:.0%}.")

@@ -50,16 +50,17 @@ def sweep(session: Session, experiment: str, dry_run: bool) -> None:
 
 
 def _sweep_cells(lab: Lab, experiment: str, dry_run: bool) -> None:
-    from nightlab.experiments.cells import cells, tally
+    from nightlab.experiments.cells import tally
     from nightlab.experiments.check import check, first_error
     from nightlab.experiments.estimate import estimate
+    from nightlab.experiments.looks import called_cells
     from nightlab.experiments.plan import Plan
     from nightlab.experiments.samples import Samples
 
     plan = Plan.load(lab.experiment(experiment))
     if error := first_error(check(plan)):
         raise error
-    wanted = cells(plan)
+    wanted = called_cells(plan)
     missing = Samples(plan.folder).missing(wanted)
     click.echo(f"{plan.name}: {len(wanted)} cells, {len(wanted) - len(missing)} answered, {len(missing)} missing")
     models = Counter[str]()

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from nightlab.errors import FrozenError, UsageError, nearest
 from nightlab.experiments.cells import Cell, product
 from nightlab.experiments.lock import LOCK, Lock, read_lock
+from nightlab.experiments.looks import Schedule, called_positions, read_looks
 from nightlab.experiments.plan import BASE, Condition, Plan
 from nightlab.experiments.predictions import Hypothesis
 from nightlab.experiments.prompts import Prompt
@@ -40,6 +41,8 @@ class Design:
     config: Config
     cells: tuple[Cell, ...]
     lock: Lock
+    looks_taken: int = 0
+    """Of an adaptive plan; its cells are those that were called for."""
 
     @cached_property
     def levels(self) -> dict[str, tuple[Any, ...]]:
@@ -78,6 +81,11 @@ class Design:
     def hypotheses(self) -> tuple[Hypothesis, ...]:
         """The frozen hypotheses."""
         return tuple(self.config.hypotheses)
+
+    @property
+    def looks(self) -> int:
+        """How many looks share the error of a test: those that the plan allows."""
+        return Schedule.of(self.config).count
 
     @property
     def seed(self) -> int:
@@ -121,7 +129,12 @@ def read_design(folder: Path) -> Design:
     if sha256_json(list(cells.keys())) != document["cells"]["sha256"]:
         hint = f"{LOCK} was written by another version of nightlab: use the one that reproduce.py names"
         raise FrozenError("the frozen cells do not follow from the frozen plan", where=folder / LOCK, hint=hint)
-    return Design(folder.name, config, tuple(cells), lock)
+    schedule = Schedule.of(config)
+    if not schedule.adaptive:
+        return Design(folder.name, config, tuple(cells), lock)
+    looks = read_looks(folder)
+    called = called_positions(cells, looks[-1].called if looks else {}, schedule)
+    return Design(folder.name, config, tuple(cells[position] for position in called), lock, len(looks))
 
 
 def _plan(folder: Path, config: Config, lock: Lock) -> Plan:

@@ -15,6 +15,7 @@ trend      supported: every step from a range to the next goes the predicted way
 
 Everything else is undecided, and so is a comparison in which a group has fewer than 3 scored answers or 3 prompts. Each
 prediction is tested at 5 %. The hypotheses of a plan are one family, too: family.py.
+Of an adaptive plan (`stop.max_replicates`) the error of a test is shared between the looks that the plan allows.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def evaluate(hypothesis: Hypothesis, table: Table, test: float = TEST) -> Verdic
 def _evaluated(hypothesis: Hypothesis, table: Table, test: float) -> Verdict:
     prediction = hypothesis.prediction
     try:
-        finding = _find(hypothesis, table, test)
+        finding = _find(hypothesis, table, test / table.design.looks)
     except QueryError as problem:
         finding = _undecided(f"not evaluated: {problem.what}")
     scored = [_scored(table, prediction.dimension, group) for group in finding.groups]

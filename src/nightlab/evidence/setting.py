@@ -11,6 +11,7 @@ from nightlab.evidence.markdown import Markdown, bullets, code, escape, table
 from nightlab.evidence.sections import CONFIDENCE
 from nightlab.evidence.stats import ANECDOTE, number
 from nightlab.evidence.table import Table
+from nightlab.experiments.looks import Schedule
 
 if TYPE_CHECKING:
     from nightlab.evidence.analyze import Analysis
@@ -59,7 +60,22 @@ def method(analysis: Analysis) -> Markdown:
         "resamples, bias-corrected and expanded for few prompts (Efron 1987; Hesterberg 2015), never narrower than the "
         "jackknife's t interval. Differences are paired by prompt. "
         f"A mean of fewer than {ANECDOTE} answers is an anecdote and has no interval. A missing score is left out, "
-        f"never counted as zero.\n\n{DECISIONS} {_family(analysis)}"
+        f"never counted as zero.\n\n{DECISIONS} {_family(analysis)}{_looks(analysis)}"
+    )
+
+
+def _looks(analysis: Analysis) -> str:
+    """Of an adaptive plan: how it looked, and what that saved."""
+    design = analysis.table.design
+    schedule = Schedule.of(design.config)
+    if not schedule.adaptive:
+        return ""
+    full = len(design.models) * len(design.conditions) * len(design.levels["prompt"]) * schedule.most
+    return (
+        f"\n\nReplicates were added where a hypothesis was undecided: the frozen plan allowed at most {schedule.count} "
+        f"looks, {design.looks_taken} were taken. Each test at a look has its equal share of the error (Pocock 1977, "
+        f"Lan & DeMets 1983). {len(design.cells)} of the {full} cells of the full grid were called for, a saving of "
+        f"{number(100 * (1 - len(design.cells) / full), 0)} %."
     )
 
 

@@ -83,8 +83,8 @@ class Plan:
 
     @property
     def replicates(self) -> int:
-        """How many times each cell of model, condition and prompt is asked."""
-        return self.config.factors.replicates
+        """How many times each cell of model, condition and prompt is asked, of an adaptive plan at most."""
+        return max(self.config.factors.replicates, self.config.stop.max_replicates or 1)
 
     @property
     def sampling(self) -> schema.Sampling:
@@ -228,8 +228,24 @@ def _check_names(plan: Plan, path: Path) -> None:
             _expect(factor, name, plan, path, f"hypothesis {hypothesis.id}")
         if hypothesis.prediction.kind in ("peak", "diffuse", "same_peak", "trend"):
             _check_among(hypothesis, plan, path)
+    _check_looks(plan, path)
     for number, rule in enumerate(plan.exclude):
         _check_exclusion(rule, f"`exclude[{number}]`", plan, path)
+
+
+def _check_looks(plan: Plan, path: Path) -> None:
+    stop, first = plan.config.stop, plan.config.factors.replicates
+    if stop.max_replicates is None:
+        if stop.ci_width is not None:
+            hint = "add `max_replicates`, how often a group is asked at most"
+            raise PlanError("`stop.ci_width` alone decides nothing", where=path, hint=hint)
+        return
+    if stop.max_replicates <= first:
+        hint = "`factors.replicates` is what every group gets, `stop.max_replicates` the most"
+        raise PlanError(f"`stop.max_replicates` is not above the {first} of every group", where=path, hint=hint)
+    if not plan.hypotheses:
+        hint = "write the hypotheses that the replicates are to decide"
+        raise PlanError("`stop.max_replicates` has no hypothesis to decide", where=path, hint=hint)
 
 
 def _check_exclusion(rule: schema.Exclusion, who: str, plan: Plan, path: Path) -> None:

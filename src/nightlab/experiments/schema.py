@@ -77,9 +77,16 @@ class JudgeSpec(Reader):
 
 
 class Stop(Record):
-    """When a server's share of a sweep is given up."""
+    """When a server's share of a sweep is given up, and when a group has enough replicates (see looks.py).
+
+    With `max_replicates` only groups whose hypothesis is undecided, and whose interval is wider than `ci_width`, are
+    asked more often than `factors.replicates` says.
+    """
 
     max_identical_failures: int = Field(default=5, ge=1)
+    max_replicates: int | None = Field(default=None, ge=2)
+    ci_width: float | None = Field(default=None, gt=0)
+    look_every: int = Field(default=1, ge=1)
 
 
 class Serving(Record):

@@ -217,5 +217,17 @@ def _learn_work(known: Knowledge, work: dict[str, Any]) -> None:
             serving.sweep = stage
             serving.failure = work.get("error") if stage == "failed" else None
     elif kind == "judges" and rest in known.cases:
-        known.cases[rest].judging = stage
         known.cases[rest].judged = work.get("error") or work.get("result") or {}
+        _learn_judged(known.cases[rest], stage, (work.get("result") or {}).get("look"))
+
+
+def _learn_judged(case: Case, stage: Stage, look: dict[str, Any] | None) -> None:
+    """Judging ended; a look may call for further cells, which are then asked and judged like the first."""
+    case.judging = stage
+    case.progress["looking"] = False
+    for model, count in (look or {}).get("more", {}).items():
+        serving = case.serving(model)
+        if not serving.given_up:
+            case.judging, case.progress["looking"] = None, True
+            case.progress["missing"][model] = count
+            serving.sweep = None

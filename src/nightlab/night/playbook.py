@@ -140,7 +140,8 @@ def _gather(case: Case) -> Move | None:
             whys.append(step[0])
             calls += step[1]
     for serving in case.servings.values():
-        if serving.server and not serving.stopped and (serving.sweep == "done" or serving.given_up):
+        freed = serving.sweep == "done" and not case.progress.get("adaptive")
+        if serving.server and not serving.stopped and (freed or serving.given_up):
             calls.append(("stop_server", {"server": serving.server}))
     if calls:
         return " ".join(dict.fromkeys(whys)) or "A share of the sweep is done: its server is freed.", calls
@@ -230,6 +231,8 @@ def _conclude(case: Case) -> Move | None:
     samples = case.progress.get("kind") != "run"
     if samples and case.judging is None and "run_judges failed" not in done:
         return "All that could be asked is asked; it is judged blind.", [("run_judges", {"experiment": name})]
+    if case.judging == "done" and (calls := _kept(case)):
+        return "The looks are over: the servers are freed.", calls
     if case.judging == "running":
         return "I wait for the judges.", [("wait", {"handles": [f"judges:{name}"], "minutes": WAIT_MINUTES})]
     if case.analysis is None and "analyze failed" not in done:
@@ -237,6 +240,12 @@ def _conclude(case: Case) -> Move | None:
     if not done & {"write_report", "write_report failed"}:
         return "Numbers become sentences.", [("write_report", {"experiment": name})]
     return "The night's record.", _record(case)
+
+
+def _kept(case: Case) -> list[Call]:
+    """The servers of an adaptive plan, which were kept for its next look."""
+    left = [s for s in case.servings.values() if s.server and not s.stopped and s.server_state == "done"]
+    return [("stop_server", {"server": serving.server}) for serving in left] if case.progress.get("adaptive") else []
 
 
 def _record(case: Case) -> list[Call]:

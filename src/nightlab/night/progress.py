@@ -13,6 +13,7 @@ from typing import Any
 
 from nightlab.errors import NightlabError
 from nightlab.experiments.lock import read_lock
+from nightlab.experiments.looks import Schedule, called_cells
 from nightlab.experiments.marks import MARKS
 from nightlab.experiments.plan import Plan
 from nightlab.experiments.rubric import Rubric
@@ -40,6 +41,7 @@ class Progress:
     judgments_planned: int = 0
     analyzed: bool = False
     reported: bool = False
+    adaptive: bool = False
     problem: str | None = None
 
     @property
@@ -64,7 +66,11 @@ def progress(lab: Lab, name: str) -> Progress:
         rubric = Rubric.load(plan.rubric)
     except NightlabError as error:
         return Progress(folder.name, problem=str(error))
-    each = len(plan.conditions) * len(plan.prompts) * plan.replicates
+    called = called_cells(plan) if frozen else None
+    each = len(plan.conditions) * len(plan.prompts) * plan.config.factors.replicates
+    planned = {model.name: each for model in plan.models}
+    if called is not None and Schedule.of(plan.config).adaptive:
+        planned = {model.name: len(called.of_model(model.name)) for model in plan.models}
     answered = Counter(str(row["model"]) for row in Samples(folder).rows())
     judgments = {
         (row["key"], row["judge"], row["repeat"])
@@ -75,8 +81,9 @@ def progress(lab: Lab, name: str) -> Progress:
         experiment=folder.name,
         question=plan.question,
         frozen=frozen,
-        planned={model.name: each for model in plan.models},
+        planned=planned,
         answered=dict(answered),
+        adaptive=Schedule.of(plan.config).adaptive,
         judged=len(judgments),
         judgments_planned=sum(answered.values()) * plan.judge.repeats,
         analyzed=_newer(folder / "claims.yaml", folder),

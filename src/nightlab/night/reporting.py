@@ -15,6 +15,7 @@ from nightlab.events import EventLog
 from nightlab.evidence.analyze import Analysis, analyze, analyze_again
 from nightlab.evidence.context import FILE as CONTEXT
 from nightlab.evidence.lint import lint
+from nightlab.evidence.looking import Looked, take_look
 from nightlab.evidence.report import compile_report, compile_text
 from nightlab.evidence.run_report import compile_run_report, compile_run_text
 from nightlab.evidence.runs import RunAnalysis, analyze_runs, analyze_runs_again, is_run
@@ -65,6 +66,16 @@ def claim_rows(lab: Lab, experiment: str) -> list[dict[str, Any]]:
     """The claims of an experiment as its claims.yaml holds them; none where it has none."""
     path = lab.experiment(experiment) / "claims.yaml"
     return (read_yaml(path, PlanError) or {}).get("claims") or [] if path.is_file() else []
+
+
+def look_at(lab: Lab, experiment: str, events: EventLog | None = None) -> Looked | None:
+    """Take a look at an adaptive experiment; None for any other. Raises ConservationError, FrozenError."""
+    folder = lab.experiment(experiment)
+    looked = take_look(folder, servers=manifests(lab), resamples=lab.config.bootstrap)
+    if looked is not None and events is not None:
+        key = f"{folder.name}/look/{looked.look.number}"
+        events.once(key, "look", experiment=folder.name, **looked.document())
+    return looked
 
 
 def manifests(lab: Lab) -> list[dict[str, Any]]:

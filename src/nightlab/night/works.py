@@ -17,7 +17,7 @@ from nightlab.budget import Budget
 from nightlab.compute.place import Place
 from nightlab.errors import NightlabError, ServerError, SweepStopped
 from nightlab.events import EventLog
-from nightlab.experiments.cells import cells
+from nightlab.experiments.looks import called_cells
 from nightlab.experiments.plan import Plan
 from nightlab.experiments.samples import Samples, sole_writer
 from nightlab.experiments.sweep import run_sweep
@@ -25,6 +25,7 @@ from nightlab.lab import Lab
 from nightlab.night import proof, serving
 from nightlab.night.judging import judge_experiment
 from nightlab.night.looking_after import look_after
+from nightlab.night.reporting import look_at
 from nightlab.runs.plan import RunPlan, kind_of
 from nightlab.runs.runner import run_all
 from nightlab.servers import routes
@@ -145,7 +146,7 @@ class NightWorks:
             with self._store(plan) as samples:
                 result = await run_sweep(
                     plan,
-                    cells(plan).of_model(model),
+                    called_cells(plan).of_model(model),
                     {model: server},
                     events=self.events,
                     budget=self.budget,
@@ -167,7 +168,9 @@ class NightWorks:
 
     async def _judges(self, experiment: str) -> dict[str, Any]:
         plan = Plan.load(self.lab.experiment(experiment))
-        return await judge_experiment(self.lab, plan, self.night, self.events, self.budget, self.stop)
+        result = await judge_experiment(self.lab, plan, self.night, self.events, self.budget, self.stop)
+        looked = await asyncio.to_thread(look_at, self.lab, experiment, self.events)
+        return result | ({"look": looked.document()} if looked else {})
 
     async def _train(self, name: str) -> dict[str, Any]:
         from nightlab.training.jobs import follow

@@ -22,6 +22,7 @@ RECORDS = (
     "judge_log.jsonl",
     "marks.jsonl",
     "withdrawn.jsonl",
+    "looks.jsonl",
     "plan.lock.json",
 )
 LOCK, PLAN = "plan.lock.json", "config.yaml"
