@@ -1,201 +1,154 @@
-"""The sweep runner against a bare aiohttp loop: the same cells, the same server, the same run, in turns.
+"""The sweep runner against a bare loop over the same HTTP client and against peers: same server, same run.
 
-Both keep every answer on the disk with grouped fsync; the runner also checks contracts, classifies failures and can
-resume. The server is a second process that answers at once with a fixed text. Prints its figures last; exit 1 where the
-runner reaches less than half of the bare loop's speed.
+63, 1,000, 10,000 and 100,000 cells at 0 ms, and 1,000 and 10,000 at 50 ms, 64 in flight; the runner and the bare loop
+in turns, each as a process of its own. Peers (bench/peers.sh) at the sizes that they can bear. Figures: cells a second,
+CPU seconds for 1,000 cells, peak memory, bytes on disk for a cell. Prints its figures last; exit 1 where a bar is
+missed: 0.7 of the bare loop, 60 x inspect_ai and 8 x lm-eval at 0 ms and 10,000; 0.9 of what the concurrency allows at
+50 ms; 50 MB of growth from 1,000 to 100,000 cells. Ratios to the bare loop are of CPU time where the machine is loaded
+(`--cpu`): wall time then measures the neighbours.
 
-    python bench/sweep.py [--cells N] [--rounds N] [--in-flight N] [--json]
+    python bench/sweep.py [--quick] [--cpu] [--no-peers] [--rounds N] [--json]
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import multiprocessing
-import os
-import resource
 import shutil
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 
-import aiohttp
-import yaml
+sys.path.insert(0, str(Path(__file__).parents[1]))  # it runs by itself: `bench` is beside it
 
-from nightlab.experiments.asking import chat_request
-from nightlab.experiments.cells import Cell, cells
-from nightlab.experiments.freeze import freeze
-from nightlab.experiments.plan import Plan
-from nightlab.experiments.sweep import Endpoint, run_sweep
+from bench.local import make_plan, measured, serving
+from bench.peer_runs import peers, prepare, stored
 
-SERVED = "bench"
-LOWEST_RATIO = 0.5
-PROMPTS = 10
-RUBRIC = """---
-name: none
-version: 1
-dimensions:
-  any:
-    range: [0, 10]
-    question: Any?
-    anchors: {0: None., 10: All.}
-    markers: [{pattern: any, points: 1}]
----
-None.
-"""
-ANSWER = json.dumps(
-    {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 0,
-        "model": SERVED,
-        "choices": [
-            {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "A plain answer. " * 12}}
-        ],
-        "system_fingerprint": "bench-0",
-        "usage": {"prompt_tokens": 12, "completion_tokens": 48, "total_tokens": 60},
-    }
-).encode()
-RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
+IN_FLIGHT = 64
+SLOW = 0.05
+LEAST_OF_BARE, LEAST_OF_ALLOWED, MOST_GROWTH = 0.7, 0.9, 50.0
+LEAST_OF_PEER = {"inspect_ai": 60.0, "lm_eval": 8.0}
+MOST_OF_PEER = {"inspect_ai": 10_000, "lm_eval": 10_000, "promptfoo": 1000, "script": 1000}
+ONE = Path(__file__).with_name("one_sweep.py")
+
+Figures = dict[str, float]
 
 
-class _Instant(asyncio.Protocol):
-    """Answers every request with the same body, as soon as it has arrived whole."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._buffer = b""
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            head = self._buffer[:end].lower()
-            at = head.find(b"content-length:")
-            size = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-            if len(self._buffer) < end + 4 + size:
-                return
-            self._buffer = self._buffer[end + 4 + size :]
-            self._transport.write(RESPONSE)
-
-
-def _serve(pipe: Connection) -> None:
-    async def main() -> None:
-        server = await asyncio.get_running_loop().create_server(_Instant, "127.0.0.1", 0)
-        pipe.send(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-
-    asyncio.run(main())
-
-
-async def bare(url: str, asked: Sequence[Cell], folder: Path, in_flight: int) -> None:
-    """The floor: workers that post, parse and write JSON lines, with an fsync every 50 ms."""
-    waiting, lines = iter(asked), list[bytes]()
-    with (folder / "bare.jsonl").open("wb", buffering=0) as out:
-
-        def flush() -> None:
-            data = b"".join(lines)
-            lines.clear()
-            out.write(data)
-            os.fsync(out.fileno())
-
-        async def keep() -> None:
-            while True:
-                await asyncio.sleep(0.05)
-                flush()
-
-        async def work(session: aiohttp.ClientSession) -> None:
-            for cell in waiting:
-                body = chat_request(cell, SERVED).body()
-                async with session.post(f"{url}/v1/chat/completions", json=body) as response:
-                    data = json.loads(await response.read())
-                text = data["choices"][0]["message"]["content"]
-                row = {"key": cell.key, "messages": body["messages"], "text": text, "usage": data["usage"]}
-                lines.append(json.dumps(row).encode() + b"\n")
-
-        keeper = asyncio.create_task(keep())
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=in_flight)) as session:
-            await asyncio.gather(*(work(session) for _ in range(in_flight)))
-        keeper.cancel()
-        flush()
-
-
-def make_plan(folder: Path, count: int) -> Plan:
-    """A frozen plan of about `count` cells: one model, ten prompts, replicates."""
-    for name in ("prompts", "model"):
-        (folder / name).mkdir(parents=True)
-    (folder / "model" / "config.json").write_text('{"num_hidden_layers": 2}')
-    (folder / "rubric.md").write_text(RUBRIC)
-    for number in range(PROMPTS):
-        prompt = {"name": f"p{number}", "prompt_text": f"What do you think about the number {number}?"}
-        (folder / "prompts" / f"p{number}.yaml").write_text(yaml.safe_dump(prompt))
-    (folder / "conditions").mkdir()
-    factors = {"models": [{"name": "m", "id": "bench/m", "path": "model"}], "replicates": max(1, count // PROMPTS)}
-    (folder / "config.yaml").write_text(yaml.safe_dump({"question": "How fast?", "factors": factors}))
-    plan = Plan.load(folder)
-    freeze(plan)
-    return plan
-
-
-def _once(url: str, count: int, in_flight: int) -> tuple[float, float]:
-    """Cells per second of the bare loop and of the runner, each in a folder of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="nightlab-bench-"))
+def ours(url: str, count: int, *, bare: bool) -> Figures:
+    """One sweep, or the bare loop over its cells, in a folder and a process of its own."""
+    place = Path(tempfile.mkdtemp(prefix="nightlab-bench-"))
     try:
-        plan = make_plan(folder / "exp_001_bench", count)
-        asked = cells(plan)
-        start = time.perf_counter()
-        asyncio.run(bare(url, asked, folder, in_flight))
-        middle = time.perf_counter()
-        endpoint = Endpoint(url, "bench", {"base": SERVED})
-        result = asyncio.run(run_sweep(plan, asked, {"m": endpoint}, concurrency=in_flight))
-        end = time.perf_counter()
-        if result.missing:
-            raise SystemExit(f"{result.missing} cells were not answered: {result.stopped}")
-        return len(asked) / (middle - start), len(asked) / (end - middle)
+        folder = make_plan(place / "exp_001_bench", count).folder
+        words = [sys.executable, ONE, folder, url, IN_FLIGHT, *(["bare"] if bare else [])]
+        done = measured([str(word) for word in words])
+        if done.code:
+            raise SystemExit(f"the sweep failed: {done.said}")
+        told = json.loads(done.said.splitlines()[-1])
+        size = (folder / ("bare.jsonl" if bare else "samples.jsonl")).stat().st_size
+        return {
+            "cells_per_s": count / told["seconds"],
+            "cpu_per_1000": told["cpu"] / count * 1000,
+            "rss_mb": done.rss_mb,
+            "bytes_per_cell": size / count,
+            "wall_s": done.wall,
+        }
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(place)
 
 
-def measure(count: int, rounds: int, in_flight: int) -> dict[str, float]:
-    """Medians over rounds, in turns, against one server process."""
-    here, there = multiprocessing.Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=_serve, args=(there,), daemon=True)
-    server.start()
-    url = f"http://127.0.0.1:{here.recv()}"
+def peer(name: str, url: str, count: int) -> Figures | None:
+    """One run of a peer; None where it failed, which is said."""
+    place = Path(tempfile.mkdtemp(prefix="nightlab-bench-"))
     try:
-        pairs = [_once(url, count, in_flight) for _ in range(rounds)]
+        run = prepare(name, url, count, place / name)
+        before = stored(place)
+        done = measured(run.words, run.env, place)
+        if done.code:
+            print(f"{name} failed with {count} cells: {done.said[-300:]}", file=sys.stderr)
+            return None
+        return {
+            "cells_per_s": count / done.wall,
+            "cpu_per_1000": done.cpu / count * 1000,
+            "rss_mb": done.rss_mb,
+            "bytes_per_cell": (stored(place) - before) / count,
+            "wall_s": done.wall,
+        }
     finally:
-        server.terminate()
-        server.join()
-    return {
-        "cells": count,
-        "in_flight": in_flight,
-        "bare_cells_per_s": round(statistics.median(pair[0] for pair in pairs)),
-        "nightlab_cells_per_s": round(statistics.median(pair[1] for pair in pairs)),
-        "ratio": round(statistics.median(pair[1] / pair[0] for pair in pairs), 3),
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-    }
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def medians(rounds: list[Figures]) -> Figures:
+    """The median of each figure."""
+    return {name: round(statistics.median(one[name] for one in rounds), 3) for name in rounds[0]}
+
+
+def paired(url: str, count: int, rounds: int) -> dict[str, Figures]:
+    """The runner and the bare loop in turns, and their ratios."""
+    pairs = [(ours(url, count, bare=True), ours(url, count, bare=False)) for _ in range(rounds)]
+    wall = statistics.median(one["cells_per_s"] / bare["cells_per_s"] for bare, one in pairs)
+    cpu = statistics.median(bare["cpu_per_1000"] / one["cpu_per_1000"] for bare, one in pairs)
+    ratio = {"wall": round(wall, 3), "cpu": round(cpu, 3)}
+    return {"bare": medians([b for b, _ in pairs]), "nightlab": medians([one for _, one in pairs]), "ratio": ratio}
+
+
+def measure(options: argparse.Namespace) -> dict[str, dict[str, Figures]]:
+    """Everything, by latency and size."""
+    found: dict[str, dict[str, Figures]] = {}
+    sizes = (63, 1000, 10_000) if options.quick else (63, 1000, 10_000, 100_000)
+    asked = [] if options.no_peers else peers()
+    with serving() as server:
+        for count in sizes:
+            rounds = 1 if count > 10_000 else options.rounds
+            row = found[f"0 ms, {count}"] = paired(server.url, count, rounds)
+            most = 1000 if options.quick else 10_000
+            for name in asked:
+                if count <= min(most, MOST_OF_PEER[name]) and (figures := peer(name, server.url, count)):
+                    row[name] = {key: round(value, 3) for key, value in figures.items()}
+    with serving(SLOW) as server:
+        for count in (1000, 10_000):
+            allowed = IN_FLIGHT / SLOW
+            one = medians([ours(server.url, count, bare=False) for _ in range(options.rounds)])
+            found[f"50 ms, {count}"] = {"nightlab": one, "ratio": {"allowed": round(one["cells_per_s"] / allowed, 3)}}
+    return found
+
+
+def misses(found: dict[str, dict[str, Figures]], *, cpu: bool) -> list[str]:
+    """The bars that were missed."""
+    main = found["0 ms, 10000"]
+    ratio = main["ratio"]["cpu" if cpu else "wall"]
+    said = [f"{ratio} of the bare loop"] if ratio < LEAST_OF_BARE else []
+    if (allowed := found["50 ms, 10000"]["ratio"]["allowed"]) < LEAST_OF_ALLOWED:
+        said.append(f"{allowed} of what the concurrency allows at 50 ms")
+    for name, least in LEAST_OF_PEER.items():
+        if name in main and (times := main["nightlab"]["cells_per_s"] / main[name]["cells_per_s"]) < least:
+            said.append(f"{times:.1f} times {name}, asked {least:g}")
+    if "0 ms, 100000" in found:
+        growth = found["0 ms, 100000"]["nightlab"]["rss_mb"] - found["0 ms, 1000"]["nightlab"]["rss_mb"]
+        if growth > MOST_GROWTH:
+            said.append(f"memory grew by {growth:.0f} MB from 1,000 to 100,000 cells")
+    return said
 
 
 def main() -> int:
     """Measure, print, and judge."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--cells", type=int, default=10_000)
+    parser.add_argument("--quick", action="store_true", help="without 100,000 cells, peers at 1,000 at most")
+    parser.add_argument("--cpu", action="store_true", help="judge the ratio to the bare loop by CPU time")
+    parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    figures = measure(options.cells, options.rounds, options.in_flight)
+    found = measure(options)
+    missed = misses(found, cpu=options.cpu)
     if options.json:
-        print(json.dumps(figures))
+        print(json.dumps({"figures": found, "missed": missed}))
     else:
-        print("\n".join(f"{name:>22} {value:g}" for name, value in figures.items()))
-    return 0 if figures["ratio"] >= LOWEST_RATIO else 1
+        for size, row in found.items():
+            for name, figures in row.items():
+                print(f"{size:>14}  {name:<11} " + "  ".join(f"{key} {value:g}" for key, value in figures.items()))
+        print("\n".join(f"missed: {text}" for text in missed) or "every bar is met")
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 
 from nightlab.errors import LockHeld, StorageError
 from nightlab.experiments.cells import cells
-from nightlab.experiments.samples import GROUP_ROWS, Samples, Writer, sole_writer
+from nightlab.experiments.samples import Samples, Writer, sole_writer
 from nightlab.files import JsonLines
 
 from .conftest import Study
@@ -77,9 +77,9 @@ async def test_a_writer_puts_rows_down_in_groups_without_being_left(tmp_path: Pa
             while writer.count < 1:  # noqa: ASYNC110 - the count is all there is to see from outside
                 await asyncio.sleep(0.01)
         assert [row["n"] for row in store.read()] == [0]
-        for number in range(1, 3 * GROUP_ROWS):
+        for number in range(1, 1500):
             writer.put({"n": number})
-    assert [row["n"] for row in store.read()] == list(range(3 * GROUP_ROWS))
+    assert [row["n"] for row in store.read()] == list(range(1500))
     store.close()
 
 
