@@ -34,6 +34,8 @@ COMMANDS = {
     "plan": Command("nightlab.cli.plan:plan", "Check that a plan can run, and decide its question."),
     "condition": Command("nightlab.cli.condition:condition", "Look at the conditions of an experiment."),
     "sweep": Command("nightlab.cli.sweep:sweep", "Ask the missing cells of an experiment."),
+    "progress": Command("nightlab.cli.progress:progress", "Say how far an experiment is, and what lacks."),
+    "import": Command("nightlab.cli.import_:import_", "Take over an existing folder of samples and judgments."),
     "judge": Command("nightlab.cli.judge:judge", "Score the samples of an experiment, blind."),
     "report": Command("nightlab.cli.report:report", "Compile an experiment's tables and report."),
     "invalidate": Command("nightlab.cli.invalidate:invalidate", "Take wrong rows out, and strike what rested on them."),

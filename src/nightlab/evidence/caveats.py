@@ -78,6 +78,9 @@ def _answers(table: Table) -> Iterator[str]:
     retried = sum(1 for fate in table.fates if fate.sample is not None and int(fate.sample.get("attempt") or 1) > 1)
     if retried:
         yield f"{retried} answers came after a failed attempt ({table.rows.failed_attempts} failed attempts in all)"
+    imported = sum(1 for fate in table.fates if fate.sample is not None and "origin" in fate.sample)
+    if imported:
+        yield f"{imported} answers were imported: the plan was made from them, so nothing about them is confirmatory"
     for model in table.design.models:
         if untouched(table, model):
             yield f"{model}: no treated answer differs from the untreated one; the treatment may not have been applied"

@@ -14,8 +14,7 @@ trend      supported: every step from a range to the next goes the predicted way
            way, at a level shared between the steps.
 
 Everything else is undecided, and so is a comparison in which a group has fewer than 3 scored answers or 3 prompts. Each
-prediction is tested at 5 %. The hypotheses of a plan are one family, too: family.py.
-Of an adaptive plan (`stop.max_replicates`) the error of a test is shared between the looks that the plan allows.
+prediction is tested at 5 %, of an adaptive plan shared between its looks. The hypotheses are one family: family.py.
 """
 
 from __future__ import annotations
