@@ -1,8 +1,8 @@
 """Adaptive sampling on simulated truth: how often a verdict is false, and how much of the full grid is saved.
 
 The experiment is the shipped practice experiment (3 models, 7 conditions, 9 prompts, its five frozen hypotheses) with
-`stop: {max_replicates: 4}`; scores are drawn around the planted means (practice/truth.yaml) with differences between
-prompts and chance within them, and every look runs the product's own code (evidence/looking.decide). Three truths:
+`stop: {max_replicates: 4, ci_width: 2.5}`. Scores are drawn around the planted means (practice/truth.yaml), with
+differences between prompts and chance within them; each look runs the product's code (looking.decide). Three truths:
 `practice` (all hypotheses as planted), `flat` (no range stands out: a peak that is supported is false) and `boundary`
 (differences just short of what is asked: support is false). For contrast the same looks without sharing the error.
 A verdict is false where it contradicts the truth. Prints its figures last; exit 1 where more than 5 % of the decisions
@@ -30,13 +30,13 @@ from nightlab import practice
 from nightlab.evidence.design import Design, read_design
 from nightlab.evidence.looking import decide
 from nightlab.evidence.rows import Rows
-from nightlab.evidence.table import Fate, Table
+from nightlab.evidence.table import SCORED, STATUSES, Table
 from nightlab.experiments.freeze import freeze
 from nightlab.experiments.looks import Group, Schedule
 from nightlab.experiments.plan import Plan
 from nightlab.lab import shipped
 
-MOST = 4
+MOST, WIDTH = 4, 2.5
 PROMPT_SPREAD, CHANCE = 1.0, 1.6  # standard deviations of scores: between prompts, and within one
 MOST_FALSE, LEAST_SAVING = 0.05, 0.40
 DIMENSION = "sarcasm"
@@ -85,7 +85,7 @@ def make_design(folder: Path, most: int = MOST) -> tuple[Design, Schedule]:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
     config = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
-    config["stop"] = {"max_replicates": most}
+    config["stop"] = {"max_replicates": most, "ci_width": WIDTH}
     (folder / "config.yaml").write_text(yaml.safe_dump(config), "utf-8")
     freeze(Plan.load(folder))
     design = read_design(folder)
@@ -158,9 +158,11 @@ class Simulation:
         design = replace(self._design, cells=cells)
         if not self._shared:
             design = replace(design, config=design.config.model_copy(update={"stop": type(design.config.stop)()}))
-        fates = (Fate("scored", "", {}),) * len(cells)
         rows = Rows({}, {}, {}, 0)
-        return Table(design, cells, fates, (DIMENSION,), scores[keep][:, None], (), rows, True, self._resamples)
+        scored = np.full(len(cells), STATUSES.index(SCORED), dtype=np.int8)
+        why = np.full(len(cells), "", dtype=object)
+        found = (scored, why, (DIMENSION,), scores[keep][:, None])
+        return Table(design, cells, *found, (), rows, True, self._resamples)
 
 
 def false(expected: str, found: str) -> bool:

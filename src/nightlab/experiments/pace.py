@@ -1,9 +1,9 @@
 """How many requests may be in flight at one server, and when it may be asked at all.
 
 The limit begins at half of what is allowed and doubles once per round of answers, until the server shows that it has
-enough: the round took longer in proportion and gave no more answers. From then on it grows by one a round while latency
-holds (additive increase), and is cut where the server refuses (429, 503), lets requests time out, slows down to twice
-its usual latency, or says that requests wait in its queue (`num_requests_waiting`). After Chiu & Jain (1989), Computer
+enough: the round took longer in proportion and gave no more answers. From then on it grows by an eighth a round while
+latency holds, and is cut where the server refuses (429, 503), lets requests time out, slows down to twice its usual
+latency, or says that requests wait in its queue (`num_requests_waiting`). After Chiu & Jain (1989), Computer
 Networks 17(1), with the slow start of Jacobson (1988), SIGCOMM. Latency alone never cuts below what batching needs: on
 a model server it grows with the batch, and so does the number of answers a second.
 
@@ -81,7 +81,7 @@ class Pace:
         elif slower > SLOW:
             self._cut(SLOWED)
         elif slower <= STEADY and self.limit < self.most:
-            self.limit += 1
+            self.limit = min(self.most, self.limit + max(1, self.limit // 8))
             self.grown()
         self._usual += USUAL * (latency - self._usual)
         self._rate = rate
