@@ -26,6 +26,7 @@ def reported(tmp_path: Path, make: Make, servers: list[dict[str, Any]]) -> tuple
     return lab.root, events
 
 
+@pytest.mark.slow
 def test_what_fails_is_a_degradation_and_nothing_is_done_unasked(reported: tuple[Path, EventLog]) -> None:
     root, events = reported
     folder = root / "experiments" / "exp_003_toy"

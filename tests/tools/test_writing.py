@@ -115,6 +115,7 @@ async def test_servers_that_are_not_there(night: Night) -> None:
         assert "no server" in refused.error.what
 
 
+@pytest.mark.slow
 async def test_an_analysed_experiment_answers_queries_in_the_agents_words(
     night: Night,
     make: Make,  # noqa: F811
