@@ -17,11 +17,11 @@ def blocks(guide: str) -> list[str]:
 
 def test_the_plan_with_its_prompts_and_conditions(tmp_path: Path) -> None:
     folder = tmp_path / "exp_001_example"
-    config, *prompts = blocks("writing-a-plan.md")
+    config, more, *prompts = blocks("writing-a-plan.md")
     (condition,) = blocks("conditions.md")
     for name in ("prompts", "conditions"):
         (folder / name).mkdir(parents=True)
-    (folder / "config.yaml").write_text(config, "utf-8")
+    (folder / "config.yaml").write_text(config + more, "utf-8")
     for number, prompt in enumerate(prompts):
         (folder / "prompts" / f"{number}.yaml").write_text(prompt, "utf-8")
     for start in range(0, 100, 20):
