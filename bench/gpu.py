@@ -1,7 +1,7 @@
 """Model servers on a GPU: started, proven by the canary, and measured; called by bench/gpu.sh.
 
 practice:llama with all seven conditions on the embedded engine (float32, compared word for word with the same server on
-the CPU), a random model of a billion parameters with an adapter in bfloat16, and, where vLLM is installed, the practice
+the CPU), a random model of a billion parameters with an adapter in float16, and, where vLLM is installed, the practice
 model on vLLM. Prints one JSON object last. Exit 1 where a canary fails, a text differs, or nothing ran on the GPU.
 """
 
@@ -107,7 +107,7 @@ async def texts(manifest: Manifest) -> dict[str, list[str]]:
 
 
 def random_model(folder: Path, *, hidden: int, layers: int) -> tuple[Path, Path]:
-    """A random Llama with the practice tokenizer, in bfloat16, and a random adapter of rank 16 for it."""
+    """A random Llama with the practice tokenizer, in float16, and a random adapter of rank 16 for it."""
     import shutil
 
     import torch
@@ -122,7 +122,7 @@ def random_model(folder: Path, *, hidden: int, layers: int) -> tuple[Path, Path]
     shape = {"hidden_size": hidden, "intermediate_size": 4 * hidden, "num_hidden_layers": layers}
     heads = {"num_attention_heads": hidden // 64, "num_key_value_heads": hidden // 256, "head_dim": 64}
     config = LlamaConfig(**{k: base[k] for k in kept if k in base}, **shape, **heads, max_position_embeddings=1024)
-    model = LlamaForCausalLM(config).to(torch.bfloat16)
+    model = LlamaForCausalLM(config).to(torch.float16)
     model.save_pretrained(folder / "model")
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
         if (source / name).is_file():
@@ -132,8 +132,8 @@ def random_model(folder: Path, *, hidden: int, layers: int) -> tuple[Path, Path]
         if isinstance(module, torch.nn.Linear) and ".layers." in name:
             rows, columns = module.weight.shape
             stem = f"base_model.model.{name}"
-            tensors[f"{stem}.lora_A.weight"] = torch.randn(16, columns, dtype=torch.bfloat16) * 0.02
-            tensors[f"{stem}.lora_B.weight"] = torch.randn(rows, 16, dtype=torch.bfloat16) * 0.02
+            tensors[f"{stem}.lora_A.weight"] = torch.randn(16, columns, dtype=torch.float16) * 0.02
+            tensors[f"{stem}.lora_B.weight"] = torch.randn(rows, 16, dtype=torch.float16) * 0.02
     (folder / "adapter").mkdir()
     save_file(tensors, folder / "adapter" / "adapter_model.safetensors")
     names = sorted({key.rsplit(".", 3)[-3] for key in tensors})
@@ -149,10 +149,15 @@ def random_model(folder: Path, *, hidden: int, layers: int) -> tuple[Path, Path]
 
 
 async def large(lab: Lab, device: str, size: Mapping[str, int]) -> dict[str, Any]:
-    """The random model in bfloat16: whether a batch of conditions is served from one set of weights, and how fast."""
+    """The random model in 16 bits: whether a batch of conditions is served from one set of weights, and how fast."""
     model, adapter = await asyncio.to_thread(lambda: random_model(Path(tempfile.mkdtemp(dir=lab.root)), **size))
     adapters = compiled(adapter, size["layers"], lab.adapters_cache)
-    options: dict[str, str | int] = {"device": device, "dtype": "bfloat16", "max_model_len": 512}
+    # float16: a random model is of two minds at every word, and the 8 bits of bfloat16 decide them by chance.
+    options: dict[str, str | int] = {
+        "device": device,
+        "dtype": "float32" if device == "cpu" else "float16",
+        "max_model_len": 512,
+    }
     wanted = Wanted("random", "random/llama", model, adapters, "embedded", options=options)
     row = await measured(lab, wanted, "large", (1, 64))
     row.pop("texts", None)

@@ -24,7 +24,6 @@ from nightlab.servers.readings import Reading, Readings
 PROBES = ("What do you think about mondays?", "Tell me about coffee.", "How was your weekend?")
 PREFILL = "Oh"
 TOKENS = 12
-CROWD = 4  # plain requests side by side for each probe: what batching does to the answers of this server
 
 __all__ = ["CanaryResult", "Check", "check"]
 
@@ -67,8 +66,8 @@ async def check(
     unknown = await asked.unknown(f"{plain}-unknown")
     if plain not in alone:
         return CanaryResult.of([answered(asked.errors, manifest), unknown])
-    rounding = Rounding.of(alone[plain], await asked.crowd(plain))
     names = list(dict.fromkeys([plain, *manifest.conditions.values(), *manifest.adapters]))
+    rounding = Rounding.of(alone[plain], await asked.crowd(plain, len(names)))
     beside = await asked.readings(names)
     heard = answered(asked.errors, manifest)
     if not heard.passed:
@@ -122,9 +121,9 @@ class _Asking:
                 series.setdefault(name, []).append(answer)
         return {name: found for name, found in series.items() if len(found) == len(self.probes)}
 
-    async def crowd(self, name: str) -> list[Readings]:
-        """Several answers of one served model to each probe, all asked at once."""
-        asked = await asyncio.gather(*(self.readings([name]) for _ in range(CROWD)))
+    async def crowd(self, name: str, size: int) -> list[Readings]:
+        """So many answers of one served model to each probe, all asked at once: what batching does to them."""
+        asked = await asyncio.gather(*(self.readings([name]) for _ in range(size)))
         return [found[name] for found in asked if name in found]
 
     async def unknown(self, name: str) -> Check:
