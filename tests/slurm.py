@@ -39,7 +39,7 @@ class Cluster:
     def slurm(self, *words: str) -> str:
         """One command of Slurm; what it printed."""
         environment = {**os.environ, "SLURM_CONF": str(self.conf), "PATH": PATH}
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 

@@ -89,7 +89,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(16)
 @pytest.mark.real
 def test_a_plan_of_big_models_is_rehearsed_with_troubles(lab: Lab, tmp_path: Path) -> None:
     before = files(lab.experiments)

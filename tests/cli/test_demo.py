@@ -16,7 +16,7 @@ from nightlab.testing.copies import copied
 from nightlab.testing.corruptions import CORRUPTIONS
 from nightlab.testing.harmless import HARMLESS
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow(5)]
 
 
 def nightlab(folder: Path, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -93,7 +93,7 @@ def on_a_terminal(environment: dict[str, str]) -> str:
         text = b""
         while chunk := _read(master):
             text += chunk
-        process.wait(10)
+        process.wait(60)
     os.close(master)
     return text.decode()
 

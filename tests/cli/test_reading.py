@@ -122,7 +122,7 @@ def test_tail_follows_until_the_night_is_over(lab: Lab) -> None:
         assert "wrap up" in tail.stdout.readline()
         log.emit("night_ended", state="finished", why="the queue is done")
         assert "night ended" in tail.stdout.readline()
-        assert tail.wait(10) == 0
+        assert tail.wait(60) == 0
     lock.release()
 
 

@@ -49,7 +49,7 @@ def spec(key: str, script: str, cwd: Path, lease: float | None = None, **more: o
     return JobSpec(key, ("/bin/bash", "-c", script), str(cwd), lease_seconds=lease, **more)  # type: ignore[arg-type]
 
 
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait for a condition."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -195,7 +195,7 @@ def report_of(body: dict[str, Any]) -> dict[str, Any]:
     return {"experiment": EXPERIMENT, "done": "It was run.", "verdicts": [], "open_problems": []}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(36)
 @pytest.mark.real
 def test_claude_leads_the_demo_experiment_through_every_fault(tmp_path: Path) -> None:
     made = demo(tmp_path / "lab", seed=5)

@@ -17,7 +17,7 @@ from nightlab.record.diary import Diary
 from nightlab.testing import FakeMessagesAPI
 from nightlab.testing.judges import judge_by_markers
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow(26)]
 
 
 def small(root: Path, **judge: object) -> Demo:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 KILLTEST = Path(__file__).parents[2] / "bench" / "killtest.py"
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow(110)]
 
 
 @pytest.mark.timeout(900)

@@ -29,7 +29,7 @@ from nightlab.lab import Lab
 from nightlab.night import Options, run_night, serving
 from nightlab.servers.server import Server, list_servers
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow(30)]
 
 SEEDS = range(1, 11)
 

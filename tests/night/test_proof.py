@@ -30,14 +30,14 @@ from nightlab.servers.server import Server
 from tests.night.conftest import make_lab
 from tests.night.practice_lab import small_plan
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow(12)]
 
 
 class Scene:
     """A lab with a frozen plan, its place and events, and what a sweep needs."""
 
     def __init__(self, root: Path) -> None:
-        self.lab: Lab = make_lab(root, table="server-timeout = 60\nlease-seconds = 120")
+        self.lab: Lab = make_lab(root, table="server-timeout = 120\nlease-seconds = 120")
         self.plan: Plan = small_plan(self.lab)
         self.place, self.events = Local(self.lab.jobs), EventLog(self.lab.night("n1"))
 

@@ -190,7 +190,7 @@ def test_second_signal_cancels_the_step(lab: Lab) -> None:
     process.terminate()
     time.sleep(1.0)
     process.terminate()
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 3
     assert night_state(lab, str(lab.latest_night())).state == "stopped"
 

@@ -32,7 +32,7 @@ async def until(path: Path, seconds: float = 120.0) -> None:
     raise AssertionError(f"{path} did not come")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 @pytest.mark.real
 async def test_a_killed_training_job_is_started_again_and_goes_on(night: Night, data: Path) -> None:
     lab = night.lab

@@ -353,7 +353,7 @@ def test_a_lock_held_by_a_living_git_is_left_alone(lab: Path) -> None:
     )
     lock = lab / ".git" / "index.lock"
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not (lab / ".git" / "COMMIT_EDITMSG").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         lock.touch()

@@ -28,7 +28,7 @@ LAYERS = 4
 def lab(tmp_path: Path) -> Lab:
     root = tmp_path / "lab"
     root.mkdir()
-    (root / "pyproject.toml").write_text("[tool.nightlab]\nserver-timeout = 30\nlease-seconds = 120\n")
+    (root / "pyproject.toml").write_text("[tool.nightlab]\nserver-timeout = 120\nlease-seconds = 120\n")
     return Lab.open(root)
 
 

@@ -106,7 +106,7 @@ async def test_a_server_that_dies_is_diagnosed_by_its_log_and_adoption_says_so(
     server = await launch(lab, place, double({}))
     await server.ensure_ready(events)
     os.kill(json.loads((the_job(server).folder / "start.json").read_text())["child"]["pid"], signal.SIGKILL)
-    the_job(server).wait(10)
+    the_job(server).wait(60)
     with pytest.raises(ServerError) as caught:
         await Server.attach(lab, place, server.manifest.id).ensure_ready(events)
     assert caught.value.failure == "unknown"
@@ -120,7 +120,7 @@ async def test_a_killed_wrapper_is_a_lost_server(lab: Lab, place: Local, events:
     pid = the_job(server).pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    the_job(server).wait(10)
+    the_job(server).wait(60)
     with pytest.raises(ServerError) as caught:
         await server.ensure_ready(events)
     assert caught.value.failure == "server_lost"

@@ -94,4 +94,4 @@ def test_as_a_process_it_refuses_a_taken_port_and_ends_on_term() -> None:
         assert process.stdout is not None
         assert "Application startup complete" in process.stdout.readline()
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0

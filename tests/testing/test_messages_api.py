@@ -250,4 +250,4 @@ def test_as_a_process(tmp_path: Path) -> None:
         said = asker.messages.create(model="claude-opus-5-5", max_tokens=9, messages=GO)
         assert said.stop_reason == "tool_use"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0

@@ -15,7 +15,7 @@ from tests.compute.conftest import until
 from tests.slurm import Cluster
 from tests.training.conftest import quick
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow(40)]
 
 
 async def test_a_training_goes_on_after_its_job_was_requeued(cluster: Cluster, data: Path, tmp_path: Path) -> None:
