@@ -49,3 +49,9 @@ def test_a_log_that_is_not_there_is_a_usage_error() -> None:
     done = CliRunner().invoke(cli, ["diagnose", "nowhere.log"])
     assert done.exit_code == 2
     assert "no such file" in done.output
+
+
+def test_an_empty_log_is_not_called_healthy(tmp_path: Path) -> None:
+    (tmp_path / "server.log").write_text("\n")
+    done = CliRunner().invoke(cli, ["diagnose", str(tmp_path / "server.log")])
+    assert done.exit_code == 2

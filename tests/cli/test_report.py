@@ -1,12 +1,16 @@
 """`nightlab report` with its views, and an experiment asked once more."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nightlab.audit.run import audit
+from nightlab.budget import Budget, Limits
 from nightlab.cli.resample import compared
+from nightlab.events import EventLog
 from nightlab.lab import Lab
 from tests.cli.conftest import Call
 from tests.evidence.conftest import Make, make, servers  # noqa: F401 - fixtures
@@ -24,6 +28,27 @@ def test_a_page_is_made_beside_the_report(call: Call, experiment: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "Page: experiments/exp_007_toy/report.html" in done.output
     assert (experiment / "report.html").read_text("utf-8").startswith("<!doctype html>")
+
+
+def test_a_report_by_hand_tells_what_the_night_told_and_leaves_no_older_page(
+    call: Call, experiment: Path, lab: Lab
+) -> None:
+    assert call("report", "7", "--html").exit_code == 0
+    assert "the night's ledger was not given" in (experiment / "report.md").read_text("utf-8")
+    events = EventLog(lab.night("20261123-010203"))
+    events.emit("analysis", experiment=experiment.name)
+    events.close()
+    budget = Budget(events.path.parent / "ledger.jsonl", Limits())
+    budget.reserve("a", usd=0.25, who="judge").commit(usd=0.25)
+    (experiment / "analysis.ipynb").write_text("{}")
+    os.utime(experiment / "analysis.ipynb", (1, 1))
+    done = call("report", "7")
+    assert "- usd: 0.25" in (experiment / "report.md").read_text("utf-8")
+    assert "usd: 0.25" in (experiment / "report.html").read_text("utf-8")
+    assert "Older than this report: experiments/exp_007_toy/analysis.ipynb" in done.output
+    assert "page" not in {found.check for found in audit(experiment, pictures=False).findings}
+    (experiment / "report.html").write_text("<!doctype html>better", "utf-8")
+    assert "page" in {found.check for found in audit(experiment, pictures=False).findings}
 
 
 def test_what_is_not_there_is_said_and_the_report_stands(

@@ -88,3 +88,18 @@ def test_a_folder_without_samples_and_a_bad_name_are_refused_and_leave_nothing(t
         with pytest.raises(UsageError):
             import_folder(source, tmp_path / "experiments", name)
     assert not (tmp_path / "experiments").exists() or not list((tmp_path / "experiments").iterdir())
+
+
+def test_bytes_that_are_no_text_are_not_taken_for_what_a_model_wrote(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "a.jsonl").write_bytes(
+        b'{"model":"m","prompt":"p","text":"caf\xe9"}\n{"model":"m","prompt":"q","text":"b"}\n'
+    )
+    (old / "b.csv").write_bytes(b"\xef\xbb\xbfmodel,prompt,text\nm,r,caf\xe9\nm,s,caf\xc3\xa9\n")  # as Excel begins it
+    made = import_folder(old, tmp_path / "experiments", "exp_009_bytes")
+    assert (made.read, made.samples, made.reasons) == (4, 2, {"not UTF-8 text": 2})
+    assert [row["text"] for row in Samples(made.folder).rows()] == ["b", "café"]
+    assert {row["model"] for row in Samples(made.folder).rows()} == {"m"}
+    with pytest.raises(UsageError, match="not a folder, but a file"):
+        import_folder(old / "b.csv", tmp_path / "experiments", "exp_010_file")

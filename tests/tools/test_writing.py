@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
+from nightlab.events import EventLog
 from nightlab.evidence.analyze import analyze
 from nightlab.record.diary import Diary
+from nightlab.record.mentions import Mention
 from nightlab.record.state import ResearchState
 from tests.evidence.conftest import Make, make, servers  # noqa: F401 - fixtures
 from tests.night.conftest import git
 from tests.tools.conftest import EXPERIMENT, NIGHT, Night
 
-QUESTION = {
+QUESTION: dict[str, Any] = {
     "question": "Which way?",
     "why": "it matters",
     "options": ["left", "right"],
@@ -28,6 +30,18 @@ async def test_ask_is_asked_once(night: Night) -> None:
     assert (await night.call("ask", call_id="a", **QUESTION)).data == first.data == {"question": "q1", "to": "you"}
     assert [q.id for q in Diary(night.lab.diary).questions()] == ["q1"]
     assert [row["question"] for row in night.events.read() if row["kind"] == "question"] == ["q1"]
+
+
+async def test_what_nobody_answered_is_not_asked_again_by_the_next_night(night: Night) -> None:
+    before, diary = night.lab.night("20261122-010203"), Diary(night.lab.diary)
+    for text in (QUESTION["question"], "Answered?"):
+        asked = diary.ask(before.name, Mention("", night.lab.config.human, text))
+        EventLog(before).emit("question", question=asked.id, text=text, about=EXPERIMENT)
+    diary.add_reply("q2", "left", "ada")
+    again = QUESTION | {"question": "Answered?"}
+    assert (await night.call("ask", about=EXPERIMENT, **QUESTION)).data["question"] == "q1"
+    assert (await night.call("ask", about="exp_002_other", **QUESTION)).data["question"] == "q3"
+    assert (await night.call("ask", about=EXPERIMENT, **again)).data["question"] == "q4"
 
 
 async def test_a_note_is_noted_once_and_cannot_forge_markup(night: Night) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 from nightlab import __version__
 from nightlab.audit.finding import Finding, finding
 from nightlab.audit.history import History, Version
+from nightlab.errors import UsageError
+from nightlab.evidence.page import PAGE, page
 from nightlab.evidence.record import ROWS, Record, digest, read_record
-from nightlab.files import sha256_file
+from nightlab.files import read_text, sha256_file
 
 LOCK = "plan.lock.json"
 
@@ -29,6 +31,18 @@ def against_record(folder: Path, root: Path, record: Record) -> Iterator[Finding
             yield finding("record", "error", path, "it was there when the report was made, and is gone", root=root)
         elif sha256_file(path) != sha and (not remade or _matters(name)):
             yield finding("record", "error", path, "it was changed after the report was made", root=root)
+
+
+def page_of_report(folder: Path, root: Path) -> Iterator[Finding]:
+    """A finding about a report.html that is not the page of the report.md beside it."""
+    path, report = folder / PAGE, folder / "report.md"
+    if (
+        path.is_file()
+        and report.is_file()
+        and read_text(path, UsageError) != page(read_text(report, UsageError), folder)
+    ):
+        what = "it is not the page of report.md: an older report's, or changed by hand"
+        yield finding("page", "warning", path, what, evidence="`nightlab report EXP --html` makes it again", root=root)
 
 
 def _rows(path: Path, root: Path, count: int, sha: str) -> Iterator[Finding]:

@@ -31,7 +31,8 @@ def audit(path: Path, *, pictures: bool = True) -> Report:
     """
     root = path.resolve()
     if not root.is_dir():
-        raise UsageError("no such folder", where=path, hint="name a lab, an experiment, or a folder of results")
+        what = "not a folder, but a file" if root.exists() else "no such folder"
+        raise UsageError(what, where=path, hint="name a lab, an experiment, or a folder of results")
     if (root / LOCK).is_file():
         return _report("experiment", root, [root], _experiment(root, root, pictures))
     lab = _lab(root)
@@ -95,6 +96,7 @@ def _experiment(folder: Path, root: Path, pictures: bool) -> Iterator[Finding]:
         yield from recorded.against_record(folder, root, record)
     if (folder / "report.md").is_file():
         yield from again.made_again(folder, root, record, pictures=pictures)
+        yield from _guarded("page", folder, recorded.page_of_report(folder, root))
     yield from times.in_order(folder, root, lock)
     if not is_run(folder):
         yield from _guarded("blind", folder, _judging(folder, root))

@@ -27,7 +27,7 @@ def diagnose(session: Session, logfile: str, stopped: bool, as_json: bool) -> No
     Exit code 0: nothing is wrong in it (class null). 1: a known failure. 3: it failed in a way that is not known. With
     --json the keys are class, cause, remedy, confidence, line, context, number, stage, whose, steps, failed.
     """
-    from nightlab.errors import LabError
+    from nightlab.errors import LabError, UsageError
     from nightlab.servers.failures import catalogue, looks_failed
     from nightlab.servers.failures import diagnose as read
 
@@ -38,6 +38,8 @@ def diagnose(session: Session, logfile: str, stopped: bool, as_json: bool) -> No
             raise
         known = catalogue()
     text = _text(session, logfile)
+    if not text.strip():
+        raise UsageError("the log is empty: it does not say how the server fares", where=logfile)
     found = read(text, stopped=stopped, known=known)
     failed = found.cls is not None or (not stopped and looks_failed(text))
     if as_json:

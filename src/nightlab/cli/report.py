@@ -37,37 +37,14 @@ def report(session: Session, experiment: str, html: bool, pdf: bool, notebook: b
 
 
 def _compile(lab: Lab, folder: Path) -> None:
-    from nightlab.evidence.analyze import analyze
-    from nightlab.evidence.report import compile_report
-    from nightlab.evidence.runs import is_run
-    from nightlab.night.reporting import claims_of_others
-    from nightlab.servers.server import list_servers
+    """Analyse and report as a night does, from the same events, servers and ledgers."""
+    from nightlab.night.reporting import analyze_experiment, older_views, report_experiment
 
-    if is_run(folder):
-        _report_runs(lab, folder)
-        return
-    manifests = [manifest.model_dump() for manifest in list_servers(lab)]
-    others = claims_of_others(lab, folder.name)
-    analysis = analyze(folder, servers=manifests, events=_events(lab), resamples=lab.config.bootstrap, others=others)
-    path = compile_report(folder, analysis)
+    analysis = analyze_experiment(lab, folder.name)
+    path = report_experiment(lab, folder.name)
     for claim in analysis.claims:
-        click.echo(f"{claim.id}  {claim.hypothesis} {claim.verdict}: {claim.sentence}")
+        name = f"{claim.id}  {claim.hypothesis} {claim.verdict}" if claim.hypothesis else claim.id
+        click.echo(f"{name}: {claim.sentence}")
     click.echo(f"Report: {lab.relative(path)}")
-
-
-def _report_runs(lab: Lab, folder: Path) -> None:
-    from nightlab.evidence.run_report import compile_run_report
-    from nightlab.evidence.runs import analyze_runs
-
-    analysis = analyze_runs(folder, events=_events(lab), resamples=lab.config.bootstrap)
-    path = compile_run_report(folder, analysis)
-    for claim in analysis.claims:
-        click.echo(f"{claim.id}  {claim.sentence}")
-    click.echo(f"Report: {lab.relative(path)}")
-
-
-def _events(lab: Lab) -> list[dict[str, object]]:
-    """The events of every night, oldest first; the analysis keeps what concerns the experiment."""
-    from nightlab.events import EventLog
-
-    return [event for night in lab.night_names() for event in EventLog(lab.night(night)).read()]
+    for view in older_views(folder):
+        click.echo(f"Older than this report: {lab.relative(view)}")

@@ -61,11 +61,14 @@ def read_folder(folder: Path) -> Iterator[Foreign]:
 
 
 def _lines(path: Path, inner: str) -> Iterator[Foreign]:
-    with path.open(encoding="utf-8", errors="replace") as source:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as source:
         for number, line in enumerate(source, 1):
             if not line.strip():
                 continue
             where = f"{inner}:{number}"
+            if not _readable(line):
+                yield Foreign(where, "unfit", {"line": _shown(line)[:500]}, why=_NOT_TEXT)
+                continue
             try:
                 row = json.loads(line)
             except ValueError:
@@ -78,9 +81,25 @@ def _lines(path: Path, inner: str) -> Iterator[Foreign]:
             )
 
 
+_NOT_TEXT = "not UTF-8 text"
+
+
+def _readable(text: str) -> bool:
+    """Whether all bytes of a line were UTF-8; an answer with a letter replaced would not be what the model wrote."""
+    return not any("\udc80" <= letter <= "\udcff" for letter in text)
+
+
+def _shown(text: str) -> str:
+    """A line that is not UTF-8, with a mark for every byte that cannot be read."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _table(path: Path, inner: str) -> Iterator[Foreign]:
-    with path.open(encoding="utf-8", errors="replace", newline="") as source:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as source:
         for number, row in enumerate(csv.DictReader(source), 2):
+            if not _readable(text := json.dumps(row, ensure_ascii=False)):
+                yield Foreign(f"{inner}:{number}", "unfit", {"line": _shown(text)[:500]}, why=_NOT_TEXT)
+                continue
             scores = {name[6:]: _number(value) for name, value in row.items() if name and name.startswith("score_")}
             whole: dict[str, Any] = {name: value for name, value in row.items() if name and value not in (None, "")}
             yield classify(whole | ({"scores": scores} if scores else {}), f"{inner}:{number}")

@@ -61,7 +61,8 @@ def import_folder(source: Path, experiments: Path, name: str) -> Imported:
     if target.exists():
         raise UsageError(f"{name} exists already", where=target, hint="choose another number; nothing is overwritten")
     if not source.is_dir():
-        raise UsageError("no such folder", where=source)
+        what = "not a folder, but a file" if source.exists() else "no such folder"
+        raise UsageError(what, where=source, hint="name the folder that holds the rows")
     rows = list(read_folder(source))
     if not any(row.fit == "sample" for row in rows):
         why = Counter(row.why for row in rows if row.why).most_common(1)

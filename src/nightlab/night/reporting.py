@@ -16,6 +16,9 @@ from nightlab.evidence.analyze import Analysis, analyze, analyze_again
 from nightlab.evidence.context import FILE as CONTEXT
 from nightlab.evidence.lint import lint
 from nightlab.evidence.looking import Looked, take_look
+from nightlab.evidence.notebook import NOTEBOOK
+from nightlab.evidence.page import PAGE, write_page
+from nightlab.evidence.printing import PDF
 from nightlab.evidence.report import compile_report, compile_text
 from nightlab.evidence.run_report import compile_run_report, compile_run_text
 from nightlab.evidence.runs import RunAnalysis, analyze_runs, analyze_runs_again, is_run
@@ -84,13 +87,27 @@ def manifests(lab: Lab) -> list[dict[str, Any]]:
 
 
 def report_experiment(lab: Lab, experiment: str) -> Path:
-    """Compile an experiment's report from its last analysis. Raises ReportError, QueryError."""
+    """Compile an experiment's report from its last analysis, and its page where there is one.
+
+    Raises ReportError, QueryError.
+    """
     folder = lab.experiment(experiment)
     if is_run(folder):
-        return compile_run_report(folder)
-    with _DRAWING:
-        stamp, analysis = _KEPT.get(folder, (None, None))
-        return compile_report(folder, analysis if stamp == _stamp(folder) else None)
+        path = compile_run_report(folder)
+    else:
+        with _DRAWING:
+            stamp, analysis = _KEPT.get(folder, (None, None))
+            path = compile_report(folder, analysis if stamp == _stamp(folder) else None)
+    if (folder / PAGE).is_file():
+        write_page(folder)  # a page of an older report would say what no longer holds
+    return path
+
+
+def older_views(folder: Path) -> list[Path]:
+    """The printed report and the notebook of an experiment, where they are older than its report."""
+    report = (folder / "report.md").stat().st_mtime_ns
+    views = (folder / name for name in (PDF, NOTEBOOK))
+    return [view for view in views if view.is_file() and view.stat().st_mtime_ns < report]
 
 
 def compile_words(lab: Lab, experiment: str, text: str) -> str:
@@ -163,7 +180,10 @@ def short_name(experiment: str) -> str:
     return "_".join(experiment.split("_")[:2])
 
 
-def _cost(lab: Lab, nights: list[str]) -> dict[str, float]:
+def _cost(lab: Lab, nights: list[str]) -> dict[str, float] | None:
+    """What the nights of an experiment spent; None where no night worked on it, since that is not nothing spent."""
+    if not nights:
+        return None
     totals: dict[str, Any] = {"usd": 0.0, "tokens": 0.0, "gpu_seconds": 0.0}
     for night in nights:
         spent = Budget(lab.night(night) / "ledger.jsonl", Limits()).spent()
