@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # minislurm.sh up|down|kill-node N|start-node N|stop-controller|kill-controller|start-controller DIR
-# A real Slurm on this machine for tests: root or a plain user, no systemd, no munge (auth/none), no accounting, two fake
-# GPUs on each of two nodes. Needs slurmctld slurmd slurm-client, and /sys/fs/cgroup mounted (slurmd dies silently
-# without it). `up` takes three free ports in MINISLURM_PORTS, and ends everything when the process MINISLURM_OWNER is
+# A real Slurm on this machine for tests: root or a plain user, no systemd, no accounting, two fake GPUs on each of two
+# nodes, and a munged of its own (private key and socket; auth/none where munge is not installed). Needs slurmctld slurmd
+# slurm-client, and /sys/fs/cgroup mounted (slurmd dies silently without it). `up` takes three free ports in MINISLURM_PORTS, and ends everything when the process MINISLURM_OWNER is
 # gone, its folder too. Its clients need SLURM_CONF=DIR/slurm.conf.
 set -euo pipefail
 export PATH=$PATH:/usr/sbin:/sbin
@@ -10,6 +10,8 @@ dir=${!#}
 [ $# -ge 2 ] || { echo "usage: minislurm.sh up|down|kill-node N|start-node N|stop-controller|kill-controller|start-controller DIR" >&2; exit 2; }
 export SLURM_CONF=$dir/slurm.conf
 nodes=(n1 n2)
+auth=none
+if command -v munged >/dev/null; then auth=munge; fi
 
 configure() {
   local host me i
@@ -23,8 +25,8 @@ SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=${ports[0]}
 SlurmUser=$me
 SlurmdUser=$me
-AuthType=auth/none
-CredType=cred/none
+AuthType=auth/$auth
+CredType=cred/$auth
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -52,6 +54,7 @@ SlurmdLogFile=$dir/log/%n.log
 SlurmdParameters=config_overrides
 GresTypes=gpu
 C
+  if [ "$auth" = munge ]; then echo "AuthInfo=socket=$dir/run/munge.sock" >>"$dir/slurm.conf"; fi
   for i in "${!nodes[@]}"; do
     echo "NodeName=${nodes[$i]} NodeHostname=$host NodeAddr=127.0.0.1 Port=${ports[$((i + 1))]} CPUs=4 RealMemory=4000 Gres=gpu:2 State=UNKNOWN"
   done >>"$dir/slurm.conf"
@@ -68,6 +71,16 @@ daemon() { # daemon NAME COMMAND...: started in a session of its own, its pid wr
   shift
   setsid "$@" </dev/null >>"$dir/log/$name.out" 2>&1 9>&- &
   echo $! >"$dir/run/$name.daemon"
+}
+authority() { # who vouches for a client: forgotten when the cluster ends, known to this cluster alone
+  [ "$auth" = munge ] || return 0
+  (umask 077 && head -c 128 /dev/urandom >"$dir/run/munge.key")
+  # --force: a folder for tests need not be as closed as /etc/munge.
+  daemon munged munged --foreground --force --num-threads=2 --key-file="$dir/run/munge.key" --socket="$dir/run/munge.sock" \
+    --pid-file="$dir/run/munged.pid" --seed-file="$dir/run/munge.seed" --log-file="$dir/log/munged.log"
+  for _ in $(seq 100); do [ -S "$dir/run/munge.sock" ] && return 0; sleep 0.05; done
+  echo "minislurm: munged did not come up; its log is $dir/log/munged.out" >&2
+  exit 1
 }
 controller() { daemon slurmctld slurmctld -D -f "$dir/slurm.conf"; }
 node() {
@@ -94,7 +107,7 @@ ours() { # every process that knows this cluster by its environment, other than 
 }
 down() {
   local name pid
-  for name in slurmctld "${nodes[@]}"; do end "$name" KILL; done
+  for name in slurmctld "${nodes[@]}" munged; do end "$name" KILL; done
   for pid in $(ours); do [ "$pid" = "$BASHPID" ] || kill -9 "$pid" 2>/dev/null || true; done
 }
 watch_owner() {
@@ -106,6 +119,7 @@ watch_owner() {
 case $1 in
 up)
   configure
+  authority
   controller
   for name in "${nodes[@]}"; do node "$name"; done
   if [ -n "${MINISLURM_OWNER:-}" ]; then

@@ -34,7 +34,7 @@ KINDS: dict[str, str] = {
     "woke": "the wait ended, and why",
     "server_starting": "a model server is being started",
     "server_healing": "a step of a failure's ladder is taken: what failed, and what the next start changes",
-    "place_away": "the place of a server does not answer; what runs there runs on",
+    "place_away": "the place of a server or a training does not answer; what runs there runs on",
     "place_back": "it answers again",
     "server_queued": "the job of a model server waits for its turn, and why",
     "server_ready": "a model server is proven and answers",

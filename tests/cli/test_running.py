@@ -10,6 +10,8 @@ import pytest
 from click.testing import Result
 
 from nightlab.compute import open_place
+from nightlab.compute.local import Local
+from nightlab.compute.place import JobSpec
 from nightlab.lab import Lab
 from nightlab.night.lock import LabLock
 from nightlab.practice import model_dir
@@ -82,6 +84,25 @@ def test_servers_are_listed_and_stopped_one_by_one(call: Call, lab: Lab) -> None
     assert not two.alive()
     assert call("servers").output == "No server is running.\n"
     assert f"{one.manifest.id}  stopped" in call("servers", "list", "--all").output
+
+
+def test_jobs_that_are_no_servers_are_listed_with_their_owner_and_lease(call: Call, lab: Lab) -> None:
+    place = Local(lab.jobs)
+    assert call("servers", "--jobs").output == "No other job is running.\n"
+    job = place.start(JobSpec("train/sour/1", ("sleep", "60"), str(lab.root), lease_seconds=120, owner="n7"))
+    place.start(JobSpec("over", ("true",), str(lab.root))).wait(20)
+    running = server(lab, "one")
+    [row] = json.loads(call("servers", "--jobs", "--json").output)
+    told = {"place": "local", "job": job.id, "key": "train/sour/1", "command": "sleep 60", "process": "running"}
+    assert row.items() >= (told | {"owner": "n7", "gpus": place.gpus({})}).items()
+    assert 0 <= row["age_seconds"] < 60 < row["lease_seconds"] <= 120
+    assert "night n7, lease" in call("servers", "--jobs").output
+    assert "Jobs that run and are no servers: 1" in call("servers").output
+    again = place.start(JobSpec("train/sour/1", ("sleep", "60"), str(lab.root), lease_seconds=120, owner="n8"))
+    assert (again.id, again.spec.owner) == (job.id, "n7"), "another night takes it up, and starts no other"
+    job.stop(grace=0.1)
+    assert json.loads(call("servers", "--jobs", "--json").output) == []
+    assert running.alive()
 
 
 def test_server_whose_process_is_gone_is_told(call: Call, lab: Lab) -> None:

@@ -295,6 +295,33 @@ async def test_a_place_gives_ports_and_ways(place: Local, tmp_path: Path, monkey
     assert place.gpus({}) == 2
 
 
+@pytest.mark.parametrize(
+    ("says", "cards"),
+    [
+        (
+            "echo 'GPU 0: A (UUID: x)'; echo '  MIG 1g.10gb Device 0: (UUID: y)'; echo 'GPU 1: A (UUID: z)'",
+            2,
+        ),
+        ("echo 'NVIDIA-SMI has failed'; exit 9", 0),
+        (None, 0),
+    ],
+)
+def test_gpus_are_the_cards_of_the_machine_where_nothing_hides_them(
+    tmp_path: Path, says: str | None, cards: int
+) -> None:
+    if says is not None:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{says}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    shown = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    code = "from pathlib import Path; from nightlab.compute.local import Local; print(Local(Path()).gpus({}))"
+    argv, hidden = [sys.executable, "-P", "-c", code], {**shown, "CUDA_VISIBLE_DEVICES": ""}
+    seen = [
+        subprocess.run(argv, env={**env, "PATH": str(tmp_path)}, capture_output=True, text=True, check=True).stdout
+        for env in (shown, hidden)
+    ]
+    assert seen == [f"{cards}\n", "0\n"]
+
+
 def test_the_place_of_a_lab_is_its_setting(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[tool.nightlab]\n")
     lab = Lab.open(tmp_path)

@@ -13,6 +13,8 @@ import yaml
 
 from nightlab.compute.local import Local
 from nightlab.compute.sandbox.ladder import probe
+from nightlab.compute.slurm import Slurm
+from nightlab.compute.slurm_queue import SlurmQueue
 from nightlab.errors import FrozenError, PlanError, SweepStopped
 from nightlab.events import EventLog
 from nightlab.experiments.samples import Samples
@@ -21,6 +23,7 @@ from nightlab.runs.freeze import freeze_run
 from nightlab.runs.plan import RunPlan
 from nightlab.runs.result import find_metrics
 from nightlab.runs.runner import run_all
+from tests.slurm import Cluster
 
 SCRIPT = """
 import json, os, pathlib, sys
@@ -102,6 +105,20 @@ async def test_a_grid_becomes_rows_and_a_second_call_makes_nothing(tmp_path: Pat
     (plan.folder / "work.py").write_text(SCRIPT + "\n# changed")
     with pytest.raises(FrozenError, match="inputs"):
         await make(RunPlan.load(plan.folder))
+
+
+@needs_sandbox
+@pytest.mark.slow
+@pytest.mark.real
+async def test_runs_wait_for_their_turn_in_a_queue(cluster: Cluster, tmp_path: Path) -> None:
+    plan = write(tmp_path, replicates=1)
+    freeze_run(plan)
+    lab = Lab.find(plan.folder)
+    place = Slurm(lab.jobs, {"gres": "gpu:2"}, queue=SlurmQueue(patience=2.5))
+    result = await run_all(lab, plan, place, night="n1")
+    assert (result.made, result.failed, result.missing) == (2, 0, 0)
+    assert {row["place"] for row in rows(plan)} == {"slurm"}
+    assert [job.spec.owner for job in place.jobs()] == ["n1", "n1"], "none was taken for lost while it was pending"
 
 
 @needs_sandbox

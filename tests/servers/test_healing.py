@@ -15,6 +15,7 @@ from nightlab.errors import ConfigError, ServerError
 from nightlab.events import EventLog
 from nightlab.lab import Lab
 from nightlab.servers.learned import device_of, lessons
+from nightlab.servers.listing import job_rows, server_rows
 from nightlab.servers.manifest import load
 from nightlab.servers.server import Server, Wanted
 from nightlab.servers.wanted import argv_of
@@ -74,6 +75,9 @@ async def test_a_full_gpu_is_healed_step_by_step_and_remembered(
     assert lesson.evidence[0]["stage"] == "graph_capture"
     assert "Tried to allocate" in lesson.evidence[0]["line"]
     assert lesson.proven["server"] == manifest.id
+    assert len(place.jobs()) == 3
+    assert [(row["id"], row["starts"], row["alive"]) for row in server_rows(lab)] == [(manifest.id, 3, True)]
+    assert job_rows(lab) == [], "its earlier starts are its own"
     await server.stop()
     again = EventLog(lab.night("n2"))
     next_night = await start(lab, place, wanted, night="n2")

@@ -41,6 +41,8 @@ def box(lab: Lab) -> Box:
 class BoxJob(FolderJob):
     """A job on the box, by its folder; the exit file decides, then whether its process lives there."""
 
+    place = NAME
+
     @property
     def id(self) -> str:
         """Its name on the box."""

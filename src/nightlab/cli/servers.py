@@ -1,4 +1,4 @@
-"""`nightlab servers`: which model servers this lab has, and stopping them."""
+"""`nightlab servers`: which model servers and other jobs of this lab run, and stopping servers."""
 
 from __future__ import annotations
 
@@ -14,24 +14,29 @@ ALIVE = ("starting", "ready")
 
 
 @click.group(invoke_without_command=True)
+@click.option("--jobs", is_flag=True, help="The jobs that run and are no servers: trainings, runs.")
 @json_option
 @click.pass_context
-def servers(context: click.Context, as_json: bool) -> None:
+def servers(context: click.Context, jobs: bool, as_json: bool) -> None:
     """List the model servers of this lab, or stop them."""
     if context.invoked_subcommand is None:
-        context.invoke(list_all, as_json=as_json)
+        context.invoke(list_all, jobs=jobs, as_json=as_json)
 
 
 @servers.command("list")
 @click.option("--all", "everything", is_flag=True, help="Also those that are over.")
+@click.option("--jobs", is_flag=True, help="The jobs that run and are no servers: trainings, runs.")
 @json_option
 @click.pass_obj
-def list_all(session: Session, everything: bool = False, as_json: bool = False) -> None:
-    """List the servers that run (with --all: every one there was)."""
-    from nightlab.servers.listing import server_rows
+def list_all(session: Session, everything: bool = False, jobs: bool = False, as_json: bool = False) -> None:
+    """List the servers that run (with --all: every one there was), or with --jobs the other jobs that run."""
+    from nightlab.servers.listing import job_rows, server_rows
     from nightlab.servers.manifest import damaged
 
     lab = session.lab()
+    if jobs:
+        _show_jobs(job_rows(lab), as_json)
+        return
     rows = server_rows(lab, everything=everything)
     for error in damaged(lab):
         click.echo(f"nightlab: left out, {error}", err=True)
@@ -43,6 +48,8 @@ def list_all(session: Session, everything: bool = False, as_json: bool = False) 
             click.echo(line)
     if not rows:
         click.echo("No server is running.")
+    if others := len(job_rows(lab)):
+        click.echo(f"Jobs that run and are no servers: {others} (nightlab servers --jobs)")
 
 
 @servers.command()
@@ -101,6 +108,25 @@ def stop(session: Session, server: str | None, everything: bool) -> None:
         click.echo(f"stopped {name}")
 
 
+def _show_jobs(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """The jobs that are no servers, each on three lines: where it runs and whose it is, what it does."""
+    from nightlab.morning.text import clean, duration
+
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        age = "not begun" if row["age_seconds"] is None else f"age {duration(row['age_seconds'])}"
+        lease = "no lease" if row["lease_seconds"] is None else f"lease {duration(row['lease_seconds'])}"
+        gpus = f", {row['gpus']} GPU" if row["gpus"] else ""
+        why = f": {clean(row['why'], 80)}" if row["why"] else ""
+        click.echo(f"{clean(row['key'], 80)}  {row['process']}{why}")
+        click.echo(f"    {row['place']} {row['job'] or '-'}{gpus}, {age}, night {row['owner'] or '-'}, {lease}")
+        click.echo(f"    {clean(row['command'], 160)}")
+    if not rows:
+        click.echo("No other job is running.")
+
+
 def _lines(row: dict[str, Any]) -> list[str]:
     """A server on two or three lines: how it stands, what it serves and where, what it has used."""
     from nightlab.morning.text import clean, duration
@@ -113,6 +139,7 @@ def _lines(row: dict[str, Any]) -> list[str]:
     if row["idle_seconds"] is not None:
         used += f", idle {duration(row['idle_seconds'])}"
     used += f", {row['gpu_hours']:.1f} GPU h" if row["gpus"] else ""
+    used += f", start {row['starts']}" if row["starts"] > 1 else ""
     kept = f", kept until {row['kept_until']}" if row["kept_until"] else ""
     return [
         f"{row['id']}  {row['state']}{gone}" + (f": {clean(why, 80)}" if why else ""),

@@ -25,6 +25,9 @@ WITHHELD = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")  # a job never needs wh
 class FolderJob:
     """What every job is by its folder; how it stands is its place's own question."""
 
+    place = ""
+    """The name of its place; it stands in the frozen spec, since places share the folder of a lab's jobs."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = folder / job_folder.LOG
@@ -84,6 +87,7 @@ class FolderJob:
         """Write the spec, once. Raises UsageError where the key has another one."""
         if not (self.folder / job_folder.SPEC).exists():
             frozen = asdict(spec) | {"argv": list(spec.argv), "env": dict(spec.env), "resources": dict(spec.resources)}
+            frozen["place"] = self.place
             write_atomic(self.folder / job_folder.SPEC, json.dumps(frozen, indent=1, ensure_ascii=False))
         elif spec != self.spec:
             hint = "a key names one run for ever: use another key for another command"

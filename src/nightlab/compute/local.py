@@ -6,8 +6,10 @@ A pid alone names nobody: it is used again. Limits: Linux, and a file system wit
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,15 +30,19 @@ from nightlab.compute.folders import (
     spec_files,
     starting,
 )
-from nightlab.compute.place import Job, JobSpec, JobState
+from nightlab.compute.place import NEVER_STARTED, Job, JobSpec, JobState
 from nightlab.compute.route import Proof, Route, at
 from nightlab.errors import NightlabError
 from nightlab.files import write_atomic
 from nightlab.job_folder import EXIT, LOCK, SPEC, START, STOP, lock
 
+_CARDS = 10.0  # seconds that the driver may take to name its cards: without a daemon it wakes them first
+
 
 class LocalJob(FolderJob):
     """A job on this machine, by its folder."""
+
+    place = "local"
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -60,6 +66,11 @@ class LocalJob(FolderJob):
         if end["reason"] != "exited":
             return "stopped"
         return "finished" if end["code"] == 0 else "failed"
+
+    def reason(self) -> str | None:
+        """Why it ended: exited, stopped or lease; or that it never began."""
+        never = self.state() == "lost" and self.read(START) is None
+        return NEVER_STARTED if never else super().reason()
 
     def stop(self, grace: float = 5.0) -> None:
         """End every process of it: TERM, then KILL after `grace` seconds. Nothing of it runs when this returns."""
@@ -132,9 +143,24 @@ class Local:
         return at("127.0.0.1", port)
 
     def gpus(self, resources: Mapping[str, str]) -> int:
-        """As many as this machine shows to the processes that it starts: CUDA_VISIBLE_DEVICES, else unknown (0)."""
-        shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        """As many as this machine shows to the processes that it starts: CUDA_VISIBLE_DEVICES, else all its cards."""
+        shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if shown is None:
+            return _cards()
         return len([one for one in shown.split(",") if one.strip() not in ("", "-1")])
+
+
+@functools.cache
+def _cards() -> int:
+    """The NVIDIA cards of this machine; 0 where their driver does not answer in time. Asked once in a process."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return 0
+    try:
+        done = subprocess.run([program, "--list-gpus"], capture_output=True, text=True, timeout=_CARDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return sum(line.startswith("GPU ") for line in done.stdout.splitlines()) if done.returncode == 0 else 0
 
 
 def _launch(job: LocalJob) -> None:

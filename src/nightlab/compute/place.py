@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from nightlab.compute.route import Proof, Route
+from nightlab.errors import PlaceUnreachable
 
 JobState = Literal["queued", "running", "unreachable", "finished", "failed", "stopped", "lost"]
 OVER: frozenset[JobState] = frozenset({"finished", "failed", "stopped", "lost"})
+Answer = TypeVar("Answer")
+AWAY = 2.0  # seconds between two questions to a place that does not answer
 PORT = "{port}"
 """Stands in the command of a spec with `pick_port`; the job fills in a free port of the machine it runs on."""
+NEVER_STARTED = "never started"
+"""The reason of a lost job that its place never took: starting its key again is its first start."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class JobSpec:
     Without `lease_seconds` nothing ends the job but itself and `stop`. With `requeue` a queue may run the command
     again after a preemption or a lost node: it must go on where it stopped. `resources` are asked of a place that
     shares them out (partition, account, qos, gres, time, flags); this machine has no queue and gives what it has.
+    `owner` is the night that started it; another night that takes it up starts no other job.
     """
 
     key: str
@@ -39,6 +45,7 @@ class JobSpec:
     pick_port: bool = False
     requeue: bool = False
     resources: Mapping[str, str] = field(default_factory=dict)
+    owner: str = field(default="", compare=False)
 
 
 class Job(Protocol):
@@ -113,7 +120,7 @@ async def ended(job: Job, *, timeout: float | None = None, renew: bool = True, l
     """Wait until a job is over, its lease renewed meanwhile; its state, which is no end when the time is up."""
     until = None if timeout is None else time.monotonic() + timeout
     lease = job.spec.lease_seconds
-    renewed = time.monotonic()
+    renewed = float("-inf")
     while (state := await asyncio.to_thread(job.state)) not in OVER:
         if until is not None and time.monotonic() > until:
             break
@@ -122,3 +129,20 @@ async def ended(job: Job, *, timeout: float | None = None, renew: bool = True, l
             renewed = time.monotonic()
         await asyncio.sleep(min(look, (lease or 4 * look) / 4))
     return state
+
+
+async def answered(ask: Callable[[], Answer], told: Callable[[PlaceUnreachable | None], None]) -> Answer:
+    """What a place answers, asked again until it does; `told` hears once that it is away, and None when it is back."""
+    away = False
+    while True:
+        try:
+            answer = await asyncio.to_thread(ask)
+        except PlaceUnreachable as error:
+            if not away:
+                told(error)
+            away = True
+            await asyncio.sleep(AWAY)
+            continue
+        if away:
+            told(None)
+        return answer

@@ -21,7 +21,7 @@ import nightlab
 from nightlab import job_folder
 from nightlab.compute import slurm_queue
 from nightlab.compute.folders import PATIENCE, FolderJob, folder_name, new_folder, spec_files, starting
-from nightlab.compute.place import Job, JobSpec, JobState
+from nightlab.compute.place import NEVER_STARTED, Job, JobSpec, JobState
 from nightlab.compute.reach import Far, Ways, reach
 from nightlab.compute.route import Proof, Route
 from nightlab.compute.slurm_queue import ALIVE, RUNNING, WAITING, Row, SlurmQueue
@@ -52,6 +52,8 @@ _LET_GO = 20.0  # seconds between scancel and the end of the last process, beyon
 
 class SlurmJob(FolderJob):
     """A job of Slurm, by its folder; the exit file decides, then the queue, then the accounting."""
+
+    place = "slurm"
 
     def __init__(self, folder: Path, queue: SlurmQueue) -> None:
         super().__init__(folder)
@@ -124,7 +126,7 @@ class SlurmJob(FolderJob):
             if not self.id and (number := self._queue.named(name_of([self.folder]))):
                 self.submitted(number)  # its launcher was killed before it wrote the number down
             if not self.id:
-                return "lost", "never submitted"
+                return "lost", NEVER_STARTED
             row = self._queue.row(self.id)
         except PlaceUnreachable as error:
             return "unreachable", str(error)

@@ -161,7 +161,7 @@ class NightWorks:
         return {"planned": result.planned, "answered": result.answered, "missing": result.missing}
 
     async def _runs(self, plan: RunPlan) -> dict[str, Any]:
-        result = await run_all(self.lab, plan, self.place, events=self.events, budget=self.budget)
+        result = await run_all(self.lab, plan, self.place, events=self.events, budget=self.budget, night=self.night)
         if error := result.error():
             raise error
         return {"planned": result.planned, "answered": result.made, "failed": result.failed, "missing": result.missing}
@@ -175,7 +175,7 @@ class NightWorks:
     async def _train(self, name: str) -> dict[str, Any]:
         from nightlab.training.jobs import follow
 
-        return await follow(self.lab, self.place, name, self.events, {})
+        return await follow(self.lab, self.place, name, self.events, {}, night=self.night)
 
     @contextlib.contextmanager
     def _store(self, plan: Plan) -> Iterator[Samples]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from nightlab.budget import Budget
-from nightlab.compute.place import Job, JobSpec, Place
+from nightlab.compute.place import OVER, Job, JobSpec, Place
 from nightlab.errors import BudgetExceeded, SweepStopped
 from nightlab.events import EventLog
 from nightlab.experiments.lock import read_lock
@@ -73,21 +73,37 @@ def missing_runs(plan: RunPlan, samples: Samples, failed: frozenset[str] = froze
 
 
 async def run_all(
-    lab: Lab, plan: RunPlan, place: Place, *, events: EventLog | None = None, budget: Budget | None = None
+    lab: Lab,
+    plan: RunPlan,
+    place: Place,
+    *,
+    events: EventLog | None = None,
+    budget: Budget | None = None,
+    night: str = "",
 ) -> RunsResult:
-    """Make every run that is missing; raises FrozenError, LockHeld, StorageError. Cancelling it ends the jobs."""
+    """Make every run that is missing; raises FrozenError, LockHeld, StorageError. Cancelling it ends the jobs.
+
+    `night` is written down as the owner of the jobs.
+    """
     await asyncio.to_thread(verify_run, plan)
     with sole_writer(plan.folder), contextlib.closing(Samples(plan.folder)) as samples:
-        runner = _Runner(lab, plan, place, samples, events, budget)
+        runner = _Runner(lab, plan, place, samples, events, budget, night)
         return await runner.run()
 
 
 class _Runner:
     def __init__(
-        self, lab: Lab, plan: RunPlan, place: Place, samples: Samples, events: EventLog | None, budget: Budget | None
+        self,
+        lab: Lab,
+        plan: RunPlan,
+        place: Place,
+        samples: Samples,
+        events: EventLog | None,
+        budget: Budget | None,
+        night: str,
     ) -> None:
         self._lab, self._plan, self._place, self._samples = lab, plan, place, samples
-        self._events, self._budget = events, budget
+        self._events, self._budget, self._night = events, budget, night
         self._made = 0
         self._failed: set[str] = set()
         self._streak: tuple[str, int] = ("", 0)
@@ -187,16 +203,23 @@ class _Runner:
                 argv=(sys.executable, "-P", "-m", "nightlab.runs.one", str(folder / SPEC)),
                 cwd=str(self._plan.root),
                 lease_seconds=self._lab.config.lease_seconds,
+                owner=self._night,
             )
         )
 
     async def _wait(self, job: Job, folder: Path) -> Result | None:
-        """Wait for a job's end, and renew its lease meanwhile; None where everything stops before."""
-        deadline = time.monotonic() + self._plan.config.timeout_seconds + STARTING
+        """Wait for a job's end, and renew its lease meanwhile; None where everything stops before.
+
+        Its time does not run while it waits for its turn, nor while nobody can say whether it runs.
+        """
+        limit = self._plan.config.timeout_seconds + STARTING
+        deadline = time.monotonic() + limit
         renewed = time.monotonic()
-        while (state := await asyncio.to_thread(job.state)) == "running":
+        while (state := await asyncio.to_thread(job.state)) not in OVER:
             if self._over():
                 return None
+            if state != "running":
+                deadline = time.monotonic() + limit
             if time.monotonic() > deadline:
                 await asyncio.to_thread(job.stop)
                 break

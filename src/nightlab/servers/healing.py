@@ -156,12 +156,15 @@ def _is_free(what: str, lab: Lab, manifest: Manifest) -> bool:
 
 
 def gpu_free_share() -> float:
-    """The free share of the fullest visible GPU's memory; 1 where there is none to ask."""
+    """The free share of the fullest visible GPU's memory; 1 where none answers."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return 1.0
     argv = [program, "--query-gpu=memory.free,memory.total", "--format=csv,noheader,nounits"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+    except subprocess.TimeoutExpired:
+        return 1.0
     rows = [line.split(",") for line in done.stdout.strip().splitlines() if line.count(",") == 1]
     return min((float(free) / float(total) for free, total in rows), default=1.0)
 

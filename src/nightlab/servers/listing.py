@@ -1,19 +1,25 @@
-"""The servers of a lab as people and agents see them: where each runs, what it serves, its age, use, cost and owner."""
+"""The servers and jobs of a lab as people and agents see them: where each runs, what it does, age, use, cost, owner.
+
+A server is one row, however often its healing started it: its starts are jobs of their own, and their cost is its cost.
+"""
 
 from __future__ import annotations
 
+import shlex
 import time
+from collections.abc import Collection
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from nightlab.compute import open_place
+from nightlab.compute.folders import FolderJob, spec_files
 from nightlab.compute.place import OVER, Job
 from nightlab.errors import NightlabError
-from nightlab.job_folder import EXIT
+from nightlab.job_folder import EXIT, LEASE, SPEC
 from nightlab.lab import Lab
 from nightlab.servers.leases import idle_seconds
 from nightlab.servers.manifest import Manifest, list_servers
-from nightlab.servers.server import Server
 
 ALIVE = ("starting", "ready")
 
@@ -25,12 +31,17 @@ def server_rows(lab: Lab, *, everything: bool = False) -> list[dict[str, Any]]:
 
 
 def server_row(lab: Lab, manifest: Manifest) -> dict[str, Any]:
-    """One server: `job` is its number in its place, `process` how that stands, times are seconds."""
-    job, process, reason = _job(lab, manifest)
-    began = job.began() if job is not None else None
+    """One server: `job` is its number in its place, `process` how that stands, times are seconds.
+
+    `starts` counts its jobs and `gpu_hours` are of all of them; the age is that of the latest.
+    """
+    jobs, process, reason = _jobs(lab, manifest)
+    job = jobs[-1] if jobs else None
     over = manifest.state not in ALIVE or process in OVER
-    until = _end(manifest, job) if over else time.time()
-    lived = max(0.0, until - began) if began is not None and until is not None else 0.0
+    until = (_ended(job) or _stopped(manifest)) if over else time.time()
+    lived = _lived(job, until) if job is not None else 0.0
+    used = lived + sum(_lived(one, _ended(one)) for one in jobs[:-1])
+    idle = None if over else idle_seconds(lab, manifest.id, manifest.ready)
     names = ("id", "state", "failure", "model", "model_id", "engine", "place", "url", "night", "started", "kept_until")
     return {
         **{name: getattr(manifest, name) for name in names},
@@ -39,28 +50,86 @@ def server_row(lab: Lab, manifest: Manifest) -> dict[str, Any]:
         "why": reason,
         "alive": process is not None and process not in OVER,
         "adapters": sorted(name for name in manifest.conditions if name != "base"),
+        "starts": manifest.attempt + 1,
         "age_seconds": round(lived),
-        "idle_seconds": None
-        if over or (idle := idle_seconds(lab, manifest.id, manifest.ready)) is None
-        else round(idle),
+        "idle_seconds": None if idle is None else round(idle),
         "gpus": manifest.gpus,
-        "gpu_hours": round(manifest.gpus * lived / 3600, 3),
+        "gpu_hours": round(manifest.gpus * used / 3600, 3),
     }
 
 
-def _job(lab: Lab, manifest: Manifest) -> tuple[Job | None, str | None, str | None]:
-    """A server's job, how it stands, and why; a place that cannot be opened leaves that open."""
+def job_rows(lab: Lab) -> list[dict[str, Any]]:
+    """One row for each job that lives and is no known server (trainings, runs), oldest first; it may ask their places.
+
+    `owner` is the night that started it, `lease_seconds` how long it still lives when nobody renews its lease.
+    """
+    servers = {key for manifest in list_servers(lab) for key in manifest.job_keys()}
+    return [row for folder in spec_files(lab.jobs) if (row := _job_row(lab, folder, servers)) is not None]
+
+
+def _job_row(lab: Lab, folder: Path, servers: Collection[str]) -> dict[str, Any] | None:
+    """A living job by its folder; None for one that is over, or is a server."""
+    end, spec = FolderJob(folder).read(EXIT), FolderJob(folder).read(SPEC)
+    if spec is None or spec["key"] in servers or (end is not None and end["reason"] != "term"):
+        return None
+    name, gpus = spec.get("place") or lab.config.place, 0
     try:
-        job = Server(lab, open_place(lab, manifest.place), manifest).job
-        if job is None or manifest.state not in ALIVE:
-            return job, None, None
-        return job, job.state(), job.reason()
+        place = open_place(lab, name)
+        job, gpus = place.find(spec["key"]), place.gpus(spec["resources"])
+        process, why = (job.state(), job.reason()) if job is not None else ("lost", None)
     except NightlabError as error:
-        return None, "unreachable", error.what
+        job, process, why = None, "unreachable", error.what
+    if process in OVER:
+        return None
+    began = job.began() if job is not None else None
+    return {
+        "place": name,
+        "job": job.id if job is not None else None,
+        "key": spec["key"],
+        "command": shlex.join(spec["argv"]),
+        "process": process,
+        "why": why,
+        "age_seconds": None if began is None else round(max(0.0, time.time() - began)),
+        "gpus": gpus,
+        "owner": spec.get("owner") or None,
+        "lease_seconds": _lease(folder, spec["lease_seconds"]),
+    }
 
 
-def _end(manifest: Manifest, job: Job | None) -> float | None:
-    """When a server that is over ended: as its job wrote, else as its owner did."""
-    if job is not None and (job.folder / EXIT).exists():
-        return (job.folder / EXIT).stat().st_mtime
+def _jobs(lab: Lab, manifest: Manifest) -> tuple[list[Job], str | None, str | None]:
+    """A server's jobs, how the latest stands, and why; a place that cannot be opened leaves that open."""
+    try:
+        place = open_place(lab, manifest.place)
+        jobs = [job for key in manifest.job_keys() if (job := place.find(key)) is not None]
+        if not jobs or manifest.state not in ALIVE:
+            return jobs, None, None
+        return jobs, jobs[-1].state(), jobs[-1].reason()
+    except NightlabError as error:
+        return [], "unreachable", error.what
+
+
+def _lived(job: Job, until: float | None) -> float:
+    """Seconds that a job's command has run; 0 where its beginning or its end is not known."""
+    began = job.began()
+    return max(0.0, until - began) if began is not None and until is not None else 0.0
+
+
+def _ended(job: Job | None) -> float | None:
+    """When a job ended, as its wrapper wrote."""
+    if job is None or not (job.folder / EXIT).exists():
+        return None
+    return (job.folder / EXIT).stat().st_mtime
+
+
+def _stopped(manifest: Manifest) -> float | None:
+    """When a server that is over ended, as its owner wrote."""
     return datetime.fromisoformat(manifest.stopped).timestamp() if manifest.stopped else None
+
+
+def _lease(folder: Path, length: float | None) -> int | None:
+    """Seconds that a lease still holds, by the clock of the shared files; None for a job without one."""
+    said = FolderJob(folder).read(LEASE)
+    if length is None or said is None:
+        return None
+    ends = (folder / LEASE).stat().st_mtime + float(said.get("seconds") or length)
+    return max(0, round(ends - time.time()))

@@ -106,6 +106,15 @@ class Manifest(BaseModel):
     stopped: str | None = None
     log: str | None = None
 
+    def job_keys(self) -> list[str]:
+        """The keys of its jobs, oldest first: each start, the first one and those of its healing, is a job."""
+        return [job_key(self.id, attempt) for attempt in range(self.attempt + 1)]
+
+
+def job_key(server_id: str, attempt: int) -> str:
+    """The key of the job that one start of a server is."""
+    return f"{server_id}.{attempt}"
+
 
 def manifest_path(lab: Lab, server_id: str) -> Path:
     """The file of a server."""

@@ -18,7 +18,7 @@ from nightlab.lab import Lab
 from nightlab.servers import canary, healing, learned, readiness, routes
 from nightlab.servers.chat import Chat, ChatError
 from nightlab.servers.failures import Diagnosis, Move, catalogue, explain
-from nightlab.servers.manifest import Manifest, list_servers, load, manifest_path, save
+from nightlab.servers.manifest import Manifest, job_key, list_servers, load, manifest_path, save
 from nightlab.servers.wanted import Wanted, argv_of, new_manifest, server_id
 
 __all__ = ["Server", "Wanted", "list_servers", "stop_all"]
@@ -147,6 +147,7 @@ class Server:
             pick_port=not self.manifest.port,
             resources=self.manifest.resources,
             lease_seconds=self.lab.config.lease_seconds,
+            owner=self.manifest.night,
         )
         job = await asyncio.to_thread(self.place.start, spec)
         self._save(log=self.lab.relative(job.log))
@@ -171,7 +172,7 @@ class Server:
         attempt = self.manifest.attempt + 1
         fresh = move.new_port or self.manifest.port_wanted == 0
         port = self.place.free_port() if fresh else self.manifest.port
-        self._save(attempt=attempt, job=f"{self.manifest.id}.{attempt}", port=port, url=None)
+        self._save(attempt=attempt, job=job_key(self.manifest.id, attempt), port=port, url=None)
         await self._start()
 
     async def _prove(self, events: EventLog, at: str) -> Manifest:

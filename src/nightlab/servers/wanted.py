@@ -25,7 +25,7 @@ from nightlab.files import now, sha256_json, sha256_text
 from nightlab.lab import Lab
 from nightlab.servers.code import CodeState, code_of, own_code
 from nightlab.servers.engines import Engine, Need, Option, engine
-from nightlab.servers.manifest import Manifest, Proof, ServedAdapter
+from nightlab.servers.manifest import Manifest, Proof, ServedAdapter, job_key
 
 BASE = "base"
 _WORD = re.compile(r"\{(\w+)\}")  # in a foreign command: an option's value
@@ -86,7 +86,7 @@ def new_manifest(lab: Lab, place: Place, wanted: Wanted, *, key: str, night: str
         engine=wanted.engine,
         served_name=served_name,
         place=place.name,
-        job=f"{name}.0",
+        job=job_key(name, 0),
         port=port or place.free_port(),
         port_wanted=port,
         flags=[*wanted.before, *(_foreign(wanted, served_name) if wanted.argv else kind.command(python, need))],

@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
-from nightlab.compute.place import OVER, Job, JobSpec, Place
-from nightlab.errors import NightlabError, UsageError
+from nightlab.compute.place import NEVER_STARTED, OVER, Job, JobSpec, Place, answered, ended
+from nightlab.errors import NightlabError, PlaceUnreachable, UsageError
 from nightlab.events import EventLog
 from nightlab.files import JsonLines, write_atomic
 from nightlab.lab import Lab
@@ -52,19 +52,25 @@ def begin(lab: Lab, name: str, recipe: Recipe) -> Path:
     return path.parent
 
 
-def job_of(lab: Lab, place: Place, name: str, resources: Mapping[str, str] | None = None) -> tuple[Job, int]:
+def job_of(
+    lab: Lab, place: Place, name: str, resources: Mapping[str, str] | None = None, *, night: str = ""
+) -> tuple[Job, int]:
     """The job that trains an adapter now, and the number of its attempt; started where none runs. Raises NightlabError.
 
-    After one that ended without an adapter comes the next attempt, until there are none left.
+    After one that ended without an adapter comes the next attempt, until there are none left. One that its place never
+    took is no attempt. Raises PlaceUnreachable where that cannot be known.
     """
     folder = lab.trained / name
     last = ""
     for attempt in range(1, ATTEMPTS + 1):
         key = f"train/{name}/{attempt}"
         job = place.find(key)
-        if job is None:
-            return place.start(_spec(lab, folder, key, resources or {})), attempt
-        if job.state() not in OVER or job.state() == "finished":
+        state = job.state() if job is not None else "lost"
+        if job is None or (state == "lost" and job.reason() == NEVER_STARTED):
+            return place.start(_spec(lab, folder, key, resources or {}, night)), attempt
+        if state == "unreachable" and not job.id:
+            raise PlaceUnreachable(job.reason() or "no answer", where=folder)
+        if state not in OVER or state == "finished":
             return job, attempt
         last = last_words(job.log)
         if job.exit_code() == WRONG:
@@ -72,18 +78,30 @@ def job_of(lab: Lab, place: Place, name: str, resources: Mapping[str, str] | Non
     raise NightlabError(f"the training of {name} ended {ATTEMPTS} times without an adapter: {last}", where=folder)
 
 
-async def follow(lab: Lab, place: Place, name: str, events: EventLog, resources: Mapping[str, str]) -> dict[str, Any]:
-    """Train to the end, over every loss of a job; the metrics of the adapter. Raises NightlabError."""
+async def follow(
+    lab: Lab, place: Place, name: str, events: EventLog, resources: Mapping[str, str], *, night: str = ""
+) -> dict[str, Any]:
+    """Train to the end, over every loss of a job; the metrics of the adapter. Raises NightlabError.
+
+    While the place does not answer it waits: what runs there runs on.
+    """
     folder = lab.trained / name
     seen = 0
+
+    def on_away(away: PlaceUnreachable | None) -> None:
+        if away is None:
+            events.emit("place_back", place=place.name)
+        else:
+            events.emit("place_away", place=place.name, what=f"{away.what}: the training of {name} waits")
+
     while (card := await asyncio.to_thread(read_provenance, folder)) is None:
-        job, attempt = await asyncio.to_thread(job_of, lab, place, name, resources)
+        job, attempt = await answered(lambda: job_of(lab, place, name, resources, night=night), on_away)
         if attempt != seen:
             told = {"adapter": name, "attempt": attempt, "step": steps_taken(folder), "job": job.id}
             events.once(f"train/{name}/{attempt}", "training_started", **told)
             seen = attempt
         try:
-            await _end_of(job, lab.config.lease_seconds)
+            await ended(job, look=_LOOK)
         except asyncio.CancelledError:
             await asyncio.shield(asyncio.to_thread(job.stop, GRACE))
             raise
@@ -104,7 +122,7 @@ def last_words(log: Path) -> str:
     return said.removeprefix("nightlab: ")[:400]
 
 
-def _spec(lab: Lab, folder: Path, key: str, resources: Mapping[str, str]) -> JobSpec:
+def _spec(lab: Lab, folder: Path, key: str, resources: Mapping[str, str], night: str) -> JobSpec:
     argv = (sys.executable, "-P", "-m", "nightlab", "train", str(folder / _RECIPE), "--out", str(folder), "--json")
     return JobSpec(
         key=key,
@@ -114,15 +132,5 @@ def _spec(lab: Lab, folder: Path, key: str, resources: Mapping[str, str]) -> Job
         lease_seconds=lab.config.lease_seconds,
         requeue=True,
         resources=resources,
+        owner=night,
     )
-
-
-async def _end_of(job: Job, lease: float) -> None:
-    """Wait until a job is over, and keep it alive until then."""
-    renewed = 0.0
-    loop = asyncio.get_running_loop()
-    while await asyncio.to_thread(job.state) not in OVER:
-        if loop.time() - renewed > lease / 4:
-            job.renew()
-            renewed = loop.time()
-        await asyncio.sleep(_LOOK)
