@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from nightlab.evidence.analyze import Analysis, analyze
+from nightlab.evidence.analysis import Analysis
+from nightlab.evidence.analyze import analyze
 from nightlab.evidence.report import compile_text, default_template
 from nightlab.evidence.sandbox import ReportError
 from nightlab.evidence.scope import Scope

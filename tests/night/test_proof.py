@@ -142,7 +142,18 @@ async def test_a_living_server_is_adopted_and_a_lost_one_is_said(scene: Scene) -
     found = {one["server"]: one for one in json.loads(done.output)}
     assert found[living.manifest.id]["outcome"] == "adopted"
     assert found[lost.manifest.id]["outcome"] == "gone"
-    assert manifests.load(scene.lab, lost.manifest.id).state == "failed"
+    assert manifests.load(scene.lab, lost.manifest.id).state in ("stopped", "failed")
     ready = serving.ready_server(scene.lab, scene.plan, scene.plan.model("llama"))
     assert ready is not None
     assert ready.id == living.manifest.id
+
+    await scene.sweep(3)
+    full = ready.conditions["sarcasm_full"]
+    other = [Reading(text="no", tokens=("no",), logprobs=(-0.1,))] * 3
+    manifests.save(scene.lab, ready.model_copy(update={"reference": {**ready.reference, full: other}}))
+    (drifted,) = await proof.adopt_all(scene.lab, scene.events)
+    assert (drifted.outcome, drifted.failure) == ("failed", "answers_drifted")
+    assert scene.rows() == [], "what it gave since the last canary that passed is invalid"
+    [event] = scene.events_of("invalidation")
+    assert event["samples"] == 3
+    assert "answers_drifted when it was adopted" in event["why"]

@@ -26,7 +26,7 @@ from nightlab.evidence.wording import check_words
 from nightlab.files import read_text, sha256_file, write_atomic
 
 if TYPE_CHECKING:
-    from nightlab.evidence.analyze import Analysis
+    from nightlab.evidence.analysis import Analysis
     from nightlab.evidence.figure_files import Figure
 
 TEMPLATE = "report.md.j2"

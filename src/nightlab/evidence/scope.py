@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nightlab.evidence.design import FACTORS, Design
 
 if TYPE_CHECKING:
-    from nightlab.evidence.analyze import Analysis
+    from nightlab.evidence.analysis import Analysis
 
 
 @dataclass(frozen=True)

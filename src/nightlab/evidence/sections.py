@@ -16,7 +16,7 @@ from nightlab.evidence.trust import beside
 from nightlab.evidence.withdrawn import Withdrawn
 
 if TYPE_CHECKING:
-    from nightlab.evidence.analyze import Analysis
+    from nightlab.evidence.analysis import Analysis
     from nightlab.evidence.context import Context
 
 Section = Callable[[], Markdown]

@@ -14,7 +14,7 @@ from nightlab.evidence.table import Table
 from nightlab.experiments.looks import Schedule
 
 if TYPE_CHECKING:
-    from nightlab.evidence.analyze import Analysis
+    from nightlab.evidence.analysis import Analysis
 
 _EXAMPLE = 240
 

@@ -9,7 +9,7 @@ from nightlab.evidence.sentences import ask
 from nightlab.evidence.table import SCORED
 
 if TYPE_CHECKING:
-    from nightlab.evidence.analyze import Analysis
+    from nightlab.evidence.analysis import Analysis
 
 
 def query_for(typed: str, analysis: Analysis) -> str:

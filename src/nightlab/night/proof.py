@@ -27,7 +27,7 @@ from nightlab.lab import Lab
 from nightlab.night.invalidation import invalidate
 from nightlab.servers.adoption import Adoption, adopt
 from nightlab.servers.chat import Chat, ChatError
-from nightlab.servers.manifest import list_servers
+from nightlab.servers.manifest import Manifest, list_servers
 from nightlab.servers.plausible import Finding, implausible
 from nightlab.servers.server import Server
 
@@ -35,7 +35,7 @@ BY = "nightlab: proof of treatment"
 
 
 async def adopt_all(lab: Lab, events: EventLog) -> list[Adoption]:
-    """Verify every server that was ready when the last night ended; set aside what a stale one gave since."""
+    """Verify every server that was ready when the last night ended; set aside what a doubtful one gave since."""
     ready = [manifest for manifest in list_servers(lab) if manifest.state == "ready"]
     found = await asyncio.gather(*(adopt(Server(lab, open_place(lab, m.place), m), events) for m in ready))
     for one in found:
@@ -43,7 +43,21 @@ async def adopt_all(lab: Lab, events: EventLog) -> list[Adoption]:
         events.emit("server_adopted", server=one.server, model=one.model, **fields)
         if one.outcome == "stale" and one.since is not None:
             await asyncio.to_thread(_set_aside_since, lab, one, events)
+        if one.canary is not None:
+            await _set_aside_unproven(lab, events, one.server, one.canary, one.failure, "when it was adopted")
     return list(found)
+
+
+async def prove(server: Server, events: EventLog) -> Manifest:
+    """Prove a server; one that was proven before and fails now takes what it gave since with it. Raises ServerError."""
+    seen = server.manifest
+    try:
+        return await server.ensure_ready(events)
+    except CanaryFailed as error:
+        last = (seen.canary or {}).get("id")
+        if seen.state == "ready" and last is not None:
+            await _set_aside_unproven(server.lab, events, seen.id, last, error.failure, "when it was asked again")
+        raise
 
 
 def _set_aside_since(lab: Lab, one: Adoption, events: EventLog) -> None:
@@ -67,7 +81,7 @@ async def reload(lab: Lab, events: EventLog, endpoint: Endpoint, served: str) ->
                     events.emit("adapter_reloaded", **names, adapter=served)
                     await server.prove_again(events, "reloaded")
         except CanaryFailed as error:
-            await _set_aside_unproven(lab, events, endpoint.server, endpoint.canary, error, "after a reload")
+            await _set_aside_unproven(lab, events, endpoint.server, endpoint.canary, error.failure, "after a reload")
             return None
         except (ChatError, ServerError) as error:
             why = f"the adapter {served} cannot be loaded again: {error.what}"
@@ -101,7 +115,7 @@ async def swept(lab: Lab, events: EventLog, plan: Plan, server_id: str) -> None:
     try:
         await server.prove_again(events, f"end of {plan.name}")
     except CanaryFailed as error:
-        await _set_aside_unproven(lab, events, server_id, since, error, "at the end of the sweep")
+        await _set_aside_unproven(lab, events, server_id, since, error.failure, "at the end of the sweep")
         raise
     except ServerError as error:
         what = f"no canary after the sweep of {server.manifest.model}"
@@ -109,12 +123,12 @@ async def swept(lab: Lab, events: EventLog, plan: Plan, server_id: str) -> None:
 
 
 async def _set_aside_unproven(
-    lab: Lab, events: EventLog, server: str, canary: str | None, error: CanaryFailed, when: str
+    lab: Lab, events: EventLog, server: str, canary: str | None, failure: str | None, when: str
 ) -> None:
     """Set aside what a server gave since the last canary that passed."""
     selection = Selection(samples={"server": server, **({"canary": canary} if canary else {})})
     for name in lab.experiment_names():
-        await asyncio.to_thread(_set_aside, lab, name, selection, f"{error.failure} {when}", events)
+        await asyncio.to_thread(_set_aside, lab, name, selection, f"{failure} {when}", events)
 
 
 def _server(lab: Lab, server_id: str) -> Server:

@@ -12,7 +12,8 @@ from typing import Any
 from nightlab.budget import Budget, Limits
 from nightlab.errors import PlanError
 from nightlab.events import EventLog
-from nightlab.evidence.analyze import Analysis, analyze, analyze_again
+from nightlab.evidence.analysis import Analysis
+from nightlab.evidence.analyze import analyze, analyze_again
 from nightlab.evidence.context import FILE as CONTEXT
 from nightlab.evidence.lint import lint
 from nightlab.evidence.looking import Looked, take_look

@@ -131,7 +131,7 @@ class NightWorks:
 
     async def _server(self, server_id: str) -> dict[str, Any]:
         server = Server.attach(self.lab, self.place, server_id)
-        manifest = await server.ensure_ready(self.events)
+        manifest = await proof.prove(server, self.events)
         return {"server": server_id, "model": manifest.model, "served": sorted(manifest.conditions)}
 
     async def _sweep(self, experiment: str, model: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from nightlab.errors import ServerError
+from nightlab.errors import CanaryFailed, ServerError
 from nightlab.events import EventLog
 from nightlab.servers.code import Stale, stale
 from nightlab.servers.failures import explain
@@ -24,7 +24,10 @@ Outcome = Literal["adopted", "stale", "failed", "gone", "over"]
 
 @dataclass(frozen=True)
 class Adoption:
-    """What became of a server that was found; `since` is when its answers became doubtful (UTC, ISO 8601)."""
+    """What became of a server that was found; `since` is when its answers became doubtful (UTC, ISO 8601).
+
+    `canary` is the last proof that still held, where the one of now failed: what came after it is doubtful, too.
+    """
 
     server: str
     model: str
@@ -32,6 +35,7 @@ class Adoption:
     why: str = ""
     failure: str | None = None
     since: str | None = None
+    canary: str | None = None
 
 
 async def adopt(server: Server, events: EventLog) -> Adoption:
@@ -50,6 +54,9 @@ async def adopt(server: Server, events: EventLog) -> Adoption:
         return Adoption(seen.id, seen.model, "stale", "; ".join(changed.reasons), "stale_code", since)
     try:
         await server.prove_again(events, "adopted")
+    except CanaryFailed as error:
+        last = (seen.canary or {}).get("id")
+        return Adoption(seen.id, seen.model, "failed", error.what, error.failure, canary=last)
     except ServerError as error:
         return Adoption(seen.id, seen.model, "failed", error.what, error.failure)
     return Adoption(seen.id, seen.model, "adopted")
