@@ -19,7 +19,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 FLOORS = (
-    ("__init__", "errors", "secrets", "strict_yaml", "files", "settings", "lab", "events", "budget"),
+    ("__init__", "errors", "secrets", "strict_yaml", "files", "settings", "lab", "events", "budget", "front_matter"),
     ("compute", "job", "job_folder", "processes", "adapters", "brains", "practice"),
     ("servers",),
     ("experiments",),
@@ -32,7 +32,6 @@ FLOORS = (
         "proposals",
         "toolbox",
         "scopes",
-        "front_matter",
         "tool_signature",
         "tool_result",
         "tool_context",

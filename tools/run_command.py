@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,14 @@ SIGNS = (
     "Device or resource busy",
     "Invalid cross-device link",
 )
+# What the words of a command go for, whether or not its output says that it was stopped.
+WORDS = (
+    ("the environment of a process", re.compile(r"/proc/\S*environ\b")),
+    ("a secret by its name", re.compile(r"\b[A-Z0-9_]*(?:API_KEY|AUTH_TOKEN|ACCESS_TOKEN)\b")),
+    ("a life beyond the command's end", re.compile(r"(?:^|[\s;&|(])(?:setsid|nohup|disown)\b")),
+)
+QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|<<.*""", re.DOTALL)  # other programs' text: there > is no redirection
+REDIRECTED = re.compile(r">>?\s*([^\s;&|<>()'\"`$*?\[{]+)(?=[\s;&|)]|$)")
 RECORDERS = {
     "plan.lock.json": "plan_frozen",
     "samples.jsonl": "sweep_started",
@@ -73,7 +82,7 @@ async def run_command(ctx: ToolContext, command: str, seconds: int = 120) -> dic
     network, ports = _network(ctx)
     outcome = await run(command, scope, limits, level=level, network=network, ports=ports)
     removed = _remove(ctx, scope, before)
-    _record(ctx, outcome, removed)
+    _record(ctx, outcome, removed, [*_named(ctx, command)])
     return _told(outcome) | {"removed": removed}
 
 
@@ -131,7 +140,18 @@ def _recorded(ctx: ToolContext, path: Path) -> bool:
     return any(e["kind"] == kind and e.get("experiment") == path.parent.name for e in ctx.events.read())
 
 
-def _record(ctx: ToolContext, outcome: Outcome, removed: list[str]) -> None:
+def _named(ctx: ToolContext, command: str) -> Iterator[str]:
+    """What the command goes for by its words. Limits: what is quoted, computed or relative to another folder is not."""
+    yield from (what for what, pattern in WORDS if pattern.search(command))
+    shell = QUOTED.sub("''", command)
+    moves = re.search(r"\b(?:cd|pushd)\b", shell)
+    for path in REDIRECTED.findall(shell):
+        fixed = path.startswith("/")
+        if not (path.startswith(("/dev/", "/tmp/")) or (moves and not fixed) or ctx.may_write(ctx.lab.root / path)):
+            yield f"writing {path}"
+
+
+def _record(ctx: ToolContext, outcome: Outcome, removed: list[str], named: list[str]) -> None:
     """The command's end, and every violation that can be seen from here, as events."""
     told = {"call": ctx.call_id, "agent": ctx.agent.name}
     ended = {"status": outcome.status, "code": outcome.code, "killed_by": outcome.killed_by, "left": outcome.left}
@@ -141,8 +161,10 @@ def _record(ctx: ToolContext, outcome: Outcome, removed: list[str]) -> None:
     if outcome.status == "limited":
         seen.append(f"went above its limit: {outcome.killed_by}")
     refused = [sign for sign in SIGNS if sign in outcome.output]
-    if refused:
-        seen.append(f"was refused something, as its output says: {', '.join(refused)}")
+    attempt = [f"went for {', '.join(named)}, by its words"] if named else []
+    attempt += [f"was refused something, as its output says: {', '.join(refused)}"] if refused else []
+    if attempt:
+        seen.append(" and ".join(attempt))
     for what in seen:
         ctx.events.emit("violation", tool="run_command", **told, what=f"a command {what}"[:400])
 

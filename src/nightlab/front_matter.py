@@ -1,4 +1,4 @@
-"""Markdown files that begin with YAML front matter: agents and skills.
+"""Markdown files that begin with YAML front matter: agents, skills and rubrics.
 
 The front matter is data for the harness, the body is text for a model. Errors name the file and the line.
 """
@@ -13,20 +13,25 @@ from typing import Any
 from nightlab.errors import SpecError, nearest
 from nightlab.files import parse_yaml, read_text
 
-_FENCE = re.compile(r"^---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+
+
+def parts(text: str) -> tuple[str, str] | None:
+    """The YAML (it begins at line 2) and the text after it; None where a text has no front matter."""
+    found = _FENCE.match(text)
+    return None if found is None else (found[1], text[found.end() :])
 
 
 def split(path: Path) -> tuple[dict[str, Any], str]:
     """The front matter and the body of a file. Raises SpecError."""
-    text = read_text(path, SpecError).removeprefix("\ufeff")
-    found = _FENCE.match(text)
+    found = parts(read_text(path, SpecError))
     if found is None:
         hint = "the first line is ---, then YAML, then a line ---, then the text"
         raise SpecError("no front matter", where=f"{path}:1", hint=hint)
-    fields = parse_yaml(found[1], path, SpecError, first_line=2)
+    fields = parse_yaml(found[0], path, SpecError, first_line=2)
     if not isinstance(fields, dict):
         raise SpecError("the front matter is no mapping of keys to values", where=f"{path}:2")
-    return {str(key): value for key, value in fields.items()}, text[found.end() :].strip()
+    return {str(key): value for key, value in fields.items()}, found[1].strip()
 
 
 def check_keys(fields: dict[str, Any], known: Collection[str], required: Collection[str], path: Path) -> None:

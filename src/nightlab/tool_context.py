@@ -6,6 +6,7 @@ process that swaps folders between check and write.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,7 @@ class ToolContext:
         return self.inside(path)
 
     def _inner(self, path: str | Path) -> str | None:
-        resolved, root = (self.lab.root / path).resolve(), self.lab.root.resolve()
+        resolved, root = Path(os.path.realpath(self.lab.root / path)), self.lab.root.resolve()  # of a loop, too
         return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else None
 
     def _covers(self, inner: str) -> bool:

@@ -157,3 +157,48 @@ async def test_the_level_that_a_lab_asks_for(tmp_path: Path, monkeypatch: pytest
         assert (await call(open_lab, "echo free")).data["level"] == "none"
     finally:
         probe.cache_clear()
+
+
+REFUSED = "was refused something"
+ATTEMPTS = {
+    "absolute": ("echo x > {root}/pyproject.toml", REFUSED),
+    "link": ("ln -s {root}/pyproject.toml {open}/l; echo x >> {open}/l", REFUSED),
+    "dots": ("echo x > experiments/../pyproject.toml", REFUSED),
+    "above": ("echo x > ../outside", "writing ../outside"),
+    "quiet": ("echo x 2>/dev/null >> pyproject.toml; true", "writing pyproject.toml"),
+    "hard link": ("ln pyproject.toml {open}/h", REFUSED),
+    "cwd": ("echo x >> /proc/self/cwd/pyproject.toml", REFUSED),
+    "hook": ("echo x > .git/hooks/post-commit", REFUSED),
+    "samples": ("echo x >> experiments/exp_001_one/samples.jsonl", REFUSED),
+    "events": ("echo x >> {night}/events.jsonl", REFUSED),
+    "plan": ("echo x > {open}/plan.lock.json", "made experiments/exp_002_two/plan.lock.json"),
+    "big": ("truncate -s 10G {open}/big", "above its limit: file_size"),
+    "network": ("python3 -c \"import socket; socket.create_connection(('192.0.2.1', 80), 2)\"", REFUSED),
+    "key": ("echo $ANTHROPIC_API_KEY", "a secret by its name"),
+    "keys": ("cat /proc/[0-9]*/environ 2>/dev/null", "the environment of a process"),
+    "daemon": ("setsid nohup sleep 30 >/dev/null 2>&1 &", "a life beyond the command's end"),
+    "bomb": ("for n in $(seq 400); do sleep 20 & done; wait", "above its limit: processes"),
+}
+
+
+async def test_every_attempt_to_get_out_is_an_event(lab: Lab) -> None:
+    """One after the other in one lab: what an attempt leaves must not keep the next command from starting."""
+    words = {"root": lab.root, "open": "experiments/exp_002_two", "night": lab.relative(lab.night(NIGHT))}
+    for name, (command, _) in ATTEMPTS.items():
+        assert (await call(lab, command.format(**words), name)).ok
+    seen = {name: [row["what"] for row in events(lab, "violation") if row["call"] == name] for name in ATTEMPTS}
+    assert {name: any(expected in str(what) for what in seen[name]) for name, (_, expected) in ATTEMPTS.items()} == (
+        dict.fromkeys(ATTEMPTS, True)
+    ), seen
+    assert not (lab.root.parent / "outside").exists()
+
+
+async def test_what_is_allowed_is_no_violation(lab: Lab) -> None:
+    lines = [
+        "ln -s l experiments/exp_002_two/l; echo x 2>/dev/null > experiments/exp_002_two/l; true",  # a loop
+        "echo x > notes.md; echo y >> experiments/exp_002_two/y 2>&1; cd experiments && echo z > z",
+        "python3 -c 'print(2 > 1)' > /dev/null; echo \"a > b\" | awk '$1 > 5'; echo x > $TMPDIR/x; cat <<E\na > b\nE",
+    ]
+    for number, line in enumerate(lines):
+        assert (await call(lab, line, f"toolu_{number}")).data["status"] == "ok"
+    assert events(lab, "violation") == []

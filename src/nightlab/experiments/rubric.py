@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
 
+from nightlab import front_matter
 from nightlab.errors import RubricError
 from nightlab.experiments.gold import Gold, gold_text, read_gold
 from nightlab.experiments.mistakes import sentence
@@ -22,8 +23,6 @@ from nightlab.experiments.predictions import Name, Record
 from nightlab.files import parse_yaml, read_text, sha256_text
 
 SHA_DIGITS = 16
-
-_FRONT = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,11 @@ class Rubric:
     @classmethod
     def load(cls, path: Path) -> Rubric:
         """Read a rubric file. Raises RubricError with the file, the key and the nearest valid one."""
-        text = read_text(path, RubricError)
-        found = _FRONT.match(text)
+        found = front_matter.parts(read_text(path, RubricError))
         if found is None:
             hint = "the first line is ---, then name, version and dimensions in YAML, then a line ---, then the text"
             raise RubricError("the rubric has no front matter", where=f"{path}:1", hint=hint)
-        fields = parse_yaml(found[1], path, RubricError, first_line=2)
+        fields = parse_yaml(found[0], path, RubricError, first_line=2)
         if not isinstance(fields, dict):
             raise RubricError("the front matter is no mapping of keys to values", where=f"{path}:2")
         try:
@@ -79,7 +77,7 @@ class Rubric:
             raise RubricError(what, where=path, hint=hint_) from None
         dimensions = {name: _dimension(part) for name, part in front.dimensions.items()}
         gold = read_gold(path, front.gold, {name: dimension.range for name, dimension in dimensions.items()})
-        return cls(front.name, front.version, dimensions, text[found.end() :].strip(), rubric_sha256(path), path, gold)
+        return cls(front.name, front.version, dimensions, found[1].strip(), rubric_sha256(path), path, gold)
 
     @property
     def without_markers(self) -> list[str]:

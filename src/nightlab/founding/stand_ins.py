@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from nightlab import practice
+from nightlab import front_matter, practice
 from nightlab.errors import PlanError, RubricError, UsageError
 from nightlab.experiments.plan import CONFIG, Plan
 from nightlab.experiments.rubric import Rubric
@@ -24,7 +24,6 @@ NEAREST = "llama"
 MOST_CELLS = 500
 MOST_TOKENS = 64  # of an answer; practice models say no more
 _LAYERS = {"llama": 32, "gemma": 34, "qwen": 28}  # of the common 4-8 B models, where the real one is not here
-_FRONT = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -100,17 +99,16 @@ def with_markers(path: Path) -> str | None:
         return None
     from nightlab.practice.corpus import MARKERS
 
-    text = read_text(path, RubricError)
-    found = _FRONT.match(text)
+    found = front_matter.parts(read_text(path, RubricError))
     assert found is not None  # it was read as a rubric
-    front = yaml.safe_load(found[1])
+    front = yaml.safe_load(found[0])
     families = list(MARKERS.values())
     for number, dimension in enumerate(front["dimensions"].values()):
         low, high = dimension["range"]
         said = "|".join(_phrase(sentence) for sentence in families[number % len(families)].sentences)
         dimension["markers"] = [{"pattern": said, "points": round(low + 0.6 * (high - low), 2)}]
     front.pop("gold", None)
-    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n{text[found.end() :]}"
+    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n{found[1]}"
 
 
 def _phrase(sentence: str) -> str:

@@ -5,7 +5,8 @@ memory, process count and disk, and ends the whole tree: when the command ends, 
 closes because the night is gone. The command writes to this stdout; the report is one JSON line on stderr.
 Where it may (as root) it gives the command a process namespace: the kernel then ends the whole tree at once, and no
 signal leaves it. bwrap brings its own; elsewhere this is the tree's subreaper and sweeps. Limits: Linux; memory and
-process count are looked at every 20 ms, so both can be exceeded for that long. Only light modules are imported.
+process count are looked at every 20 ms, so both can be exceeded for that long. Only light modules are imported;
+the few lines that nightlab.job has too (reap, send) stay in both: neither wrapper needs the other.
 """
 
 # ruff: noqa: PTH118, PTH123, PTH208

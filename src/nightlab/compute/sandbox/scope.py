@@ -78,7 +78,7 @@ class Scope:
                 found[path] = "git"
             elif path.name in RECORDS:
                 found[path] = "record"
-            elif path.is_symlink() and not path.resolve().is_relative_to(self.root):
+            elif path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(self.root):  # a loop too
                 found[path] = "link_out"
         return found
 
@@ -123,7 +123,10 @@ def _guarded_below(top: Path, may_write: Callable[[Path], bool] | None) -> Itera
 
     def is_guarded(path: Path, probed: Path) -> bool:
         frozen = path.name == PLAN and (path.parent / LOCK).exists()
-        return path.name == ".git" or path.name in RECORDS or frozen or bool(may_write and not may_write(probed))
+        if path.name == ".git" or path.name in RECORDS or frozen:
+            return True
+        # A link is no way to write: what it leads to is read-only itself. A mount cannot stand on one either.
+        return may_write is not None and not path.is_symlink() and not may_write(probed)
 
     if is_guarded(top, top / "any name" if top.is_dir() else top):
         yield top
