@@ -19,5 +19,5 @@ async def list_servers(ctx: ToolContext, all_states: bool = False) -> dict[str, 
     Returns:
         servers: each with server, model, model_id, state, failure, night and the conditions it serves.
     """
-    shown = [m for m in manifests(ctx.lab) if all_states or m.state in ("starting", "ready")]
+    shown = [m for m in manifests(ctx.lab) if all_states or m.lives]
     return {"servers": [server_row(m) | {"conditions": sorted(m.conditions)} for m in shown]}

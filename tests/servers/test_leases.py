@@ -15,11 +15,13 @@ from nightlab.errors import UsageError
 from nightlab.events import EventLog
 from nightlab.lab import Lab
 from nightlab.morning.brief import brief_of
+from nightlab.night.looking_after import look_after
 from nightlab.night.wrapup import stop_servers
 from nightlab.servers.leases import idle_seconds, in_use, seconds_of, take_over
 from nightlab.servers.listing import server_rows
-from nightlab.servers.manifest import load, manifest_path
+from nightlab.servers.manifest import list_servers, load, manifest_path, save
 from nightlab.servers.server import Server, Wanted
+from tests.compute.conftest import until
 
 Double = Callable[..., Wanted]
 
@@ -94,6 +96,27 @@ async def test_the_next_night_takes_a_kept_server_over(
     assert again.alive()
     await asyncio.to_thread(stop_servers, lab, "n2", events)
     assert not again.alive()
+
+
+async def test_a_server_whose_place_is_gone_costs_no_other_its_lease(
+    lab: Lab, place: Local, events: EventLog, double: Double
+) -> None:
+    for key in ("a", "b"):
+        await Server.launch(lab, place, double({}), key=key, night="n1")
+    lost, other = sorted(list_servers(lab), key=lambda manifest: (manifest.started, manifest.id))
+    save(lab, lost.model_copy(update={"place": "places/gone.py:box"}))
+    job = place.find(other.job)
+    assert job is not None
+    before = (job.folder / "lease").read_text()
+    looking = asyncio.create_task(look_after(lab, "n1", events, look=0.1))
+    await asyncio.to_thread(until, lambda: looking.done() or (job.folder / "lease").read_text() != before)
+    assert not looking.done()
+    looking.cancel()
+    [said] = [event for event in events.read() if event["kind"] == "degradation"]
+    assert said["where"] == lost.id
+    assert "places/gone.py:box" in said["what"]
+    [row, living] = server_rows(lab)
+    assert (row["process"], row["alive"], living["alive"]) == ("unreachable", True, True)
 
 
 async def test_a_damaged_manifest_is_left_out_of_the_list(lab: Lab, place: Local, double: Double) -> None:

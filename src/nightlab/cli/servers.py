@@ -10,8 +10,6 @@ import click
 from nightlab.cli.session import Session, json_option, print_json
 from nightlab.lab import Lab
 
-ALIVE = ("starting", "ready")
-
 
 @click.group(invoke_without_command=True)
 @click.option("--jobs", is_flag=True, help="The jobs that run and are no servers: trainings, runs.")
@@ -96,7 +94,7 @@ def stop(session: Session, server: str | None, everything: bool) -> None:
     from nightlab.servers.manifest import list_servers
 
     lab = session.lab()
-    known = [manifest.id for manifest in list_servers(lab) if manifest.state in ALIVE]
+    known = [manifest.id for manifest in list_servers(lab) if manifest.lives]
     if (server is None) != everything:
         raise UsageError("name one server, or say --all", hint=f"running: {', '.join(known) or 'none'}")
     if server is not None and server not in known:
@@ -131,7 +129,7 @@ def _lines(row: dict[str, Any]) -> list[str]:
     """A server on two or three lines: how it stands, what it serves and where, what it has used."""
     from nightlab.morning.text import clean, duration
 
-    gone = "" if row["alive"] or row["state"] not in ALIVE else ", but its process is gone"
+    gone = "" if row["alive"] or row["process"] is None else ", but its process is gone"
     gone = f", {row['process']}" if row["process"] in ("queued", "unreachable") else gone
     why = row["failure"] or row["why"]
     job = f"{row['place']} {row['job']}" if row["place"] != "local" else "local"

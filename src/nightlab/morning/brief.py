@@ -179,7 +179,7 @@ def _running_servers(lab: Lab) -> int:
 
     for error in damaged(lab):
         raise error
-    wanted = [manifest for manifest in list_servers(lab) if manifest.state in ("starting", "ready")]
+    wanted = [manifest for manifest in list_servers(lab) if manifest.lives]
     return sum(Server(lab, open_place(lab, manifest.place), manifest).alive() for manifest in wanted)
 
 

@@ -36,7 +36,7 @@ def diagnosis(lab: Lab, manifest: Manifest) -> Diagnosis:
     if read and read.cls is not None:
         return read
     place = open_place(lab, manifest.place)
-    if manifest.state in ("starting", "ready") and not Server(lab, place, manifest).alive():
+    if manifest.lives and not Server(lab, place, manifest).alive():
         return explain("server_lost")
     return read or explain("no_answer")
 

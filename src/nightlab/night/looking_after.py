@@ -11,7 +11,7 @@ import contextlib
 import time
 
 from nightlab.compute import open_place
-from nightlab.errors import NightlabError, ServerError
+from nightlab.errors import NightlabError, ServerError, StorageError
 from nightlab.events import EventLog
 from nightlab.lab import Lab
 from nightlab.servers.manifest import Manifest, damaged, list_servers
@@ -22,7 +22,10 @@ LOOK = 5.0  # seconds between two looks at the servers' jobs
 
 
 async def look_after(lab: Lab, night: str, events: EventLog, look: float = LOOK) -> None:
-    """Go on until cancelled: renew the leases of a night's servers; see how their jobs stand, every `look` seconds."""
+    """Go on until cancelled: renew the leases of a night's servers; see how their jobs stand, every `look` seconds.
+
+    What is wrong with one server, or a disk that is full for a while, costs no other one its lease.
+    """
     for error in damaged(lab):
         what = f"{error.what}: its server is not looked after, and ends by its lease"
         events.once(f"damaged:{error.where}", "degradation", what=what, why=error.hint, where=error.where)
@@ -31,14 +34,28 @@ async def look_after(lab: Lab, night: str, events: EventLog, look: float = LOOK)
     away: set[str] = set()
     while True:
         for manifest in await asyncio.to_thread(list_servers, lab):
-            if manifest.night == night and manifest.state in ("starting", "ready"):
-                server = Server(lab, open_place(lab, manifest.place), manifest)
-                if time.monotonic() - renewed.get(manifest.job, float("-inf")) >= share:
-                    with contextlib.suppress(NightlabError):  # its failure is told where it is waited for
-                        await asyncio.to_thread(server.renew)
-                    renewed[manifest.job] = time.monotonic()
-                await _check(server, manifest, events, away)
+            if manifest.night == night and manifest.lives:
+                due = time.monotonic() - renewed.get(manifest.job, float("-inf")) >= share
+                with contextlib.suppress(StorageError):  # the next look tries again, and who writes tells it
+                    if await _attend(lab, manifest, events, away, due):
+                        renewed[manifest.job] = time.monotonic()
         await asyncio.sleep(min(look, share))
+
+
+async def _attend(lab: Lab, manifest: Manifest, events: EventLog, away: set[str], due: bool) -> bool:
+    """Look after one server; whether its lease was renewed. Raises StorageError."""
+    try:
+        server = Server(lab, open_place(lab, manifest.place), manifest)
+        if due:
+            await asyncio.to_thread(server.renew)
+        await _check(server, manifest, events, away)
+    except StorageError:
+        raise
+    except NightlabError as error:
+        what = f"{error.what}: {manifest.id} is not looked after, and ends by its lease"
+        events.once(f"{manifest.job}:unattended", "degradation", what=what, why=error.hint, where=manifest.id)
+        return False
+    return due
 
 
 async def _check(server: Server, manifest: Manifest, events: EventLog, away: set[str]) -> None:

@@ -36,7 +36,7 @@ def situation(lab: Lab, night: str, budget: Budget, handover: str | None = None)
         "question": cut(state.question()),
         "queue": [{"experiment": i.experiment, "status": i.status, "text": cut(i.text, 200)} for i in queue],
         "experiments": [_experiment(lab, name) for name in wanted],
-        "servers": [server_row(m) for m in list_servers(lab) if m.state in ("starting", "ready")],
+        "servers": [server_row(m) for m in list_servers(lab) if m.lives],
         "replies": replies(lab),
         "notes": cut(lab.notes.read_text("utf-8")[-LONGEST:]) if lab.notes.is_file() else "",
         "handover": cut(handover, 4 * LONGEST) if handover else None,

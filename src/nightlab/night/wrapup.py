@@ -73,7 +73,7 @@ def stop_servers(lab: Lab, night: str, events: EventLog) -> None:
             await server.stop(events)
 
     async def all_of_them() -> None:
-        mine = [m for m in list_servers(lab) if m.night == night and m.state in ("starting", "ready")]
+        mine = [m for m in list_servers(lab) if m.night == night and m.lives]
         await asyncio.gather(*(end(Server(lab, open_place(lab, m.place), m)) for m in mine))
 
     asyncio.run(all_of_them())

@@ -21,12 +21,10 @@ from nightlab.lab import Lab
 from nightlab.servers.leases import idle_seconds
 from nightlab.servers.manifest import Manifest, list_servers
 
-ALIVE = ("starting", "ready")
-
 
 def server_rows(lab: Lab, *, everything: bool = False) -> list[dict[str, Any]]:
     """One row for each server that is not over, with `everything` for each there was; it may ask their places."""
-    wanted = [manifest for manifest in list_servers(lab) if everything or manifest.state in ALIVE]
+    wanted = [manifest for manifest in list_servers(lab) if everything or manifest.lives]
     return [server_row(lab, manifest) for manifest in wanted]
 
 
@@ -37,7 +35,7 @@ def server_row(lab: Lab, manifest: Manifest) -> dict[str, Any]:
     """
     jobs, process, reason = _jobs(lab, manifest)
     job = jobs[-1] if jobs else None
-    over = manifest.state not in ALIVE or process in OVER
+    over = not manifest.lives or process in OVER
     until = (_ended(job) or _stopped(manifest)) if over else time.time()
     lived = _lived(job, until) if job is not None else 0.0
     used = lived + sum(_lived(one, _ended(one)) for one in jobs[:-1])
@@ -101,7 +99,7 @@ def _jobs(lab: Lab, manifest: Manifest) -> tuple[list[Job], str | None, str | No
     try:
         place = open_place(lab, manifest.place)
         jobs = [job for key in manifest.job_keys() if (job := place.find(key)) is not None]
-        if not jobs or manifest.state not in ALIVE:
+        if not jobs or not manifest.lives:
             return jobs, None, None
         return jobs, jobs[-1].state(), jobs[-1].reason()
     except NightlabError as error:

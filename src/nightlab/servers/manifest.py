@@ -106,6 +106,11 @@ class Manifest(BaseModel):
     stopped: str | None = None
     log: str | None = None
 
+    @property
+    def lives(self) -> bool:
+        """Whether it is to run, by its record; whether its process does is its job's to say."""
+        return self.state in ("starting", "ready")
+
     def job_keys(self) -> list[str]:
         """The keys of its jobs, oldest first: each start, the first one and those of its healing, is a job."""
         return [job_key(self.id, attempt) for attempt in range(self.attempt + 1)]

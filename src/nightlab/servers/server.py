@@ -133,7 +133,7 @@ class Server:
         await routes.closed(self._way())
         if (job := self.job) is not None:
             await asyncio.to_thread(job.stop, grace)
-        if self.manifest.state in ("starting", "ready"):
+        if self.manifest.lives:
             self._save(state="stopped", stopped=now())
             if events is not None:
                 events.emit("server_stopped", server=self.manifest.id, model=self.manifest.model)
@@ -281,7 +281,7 @@ async def stop_all(lab: Lab, events: EventLog | None = None) -> list[str]:
     async def stop(manifest: Manifest) -> str | None:
         server = Server(lab, open_place(lab, manifest.place), manifest)
         ran = await asyncio.to_thread(server.alive)
-        if ran or manifest.state in ("starting", "ready"):
+        if ran or manifest.lives:
             await server.stop(events)
         return manifest.id if ran else None
 
