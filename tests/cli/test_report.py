@@ -51,6 +51,16 @@ def test_a_report_by_hand_tells_what_the_night_told_and_leaves_no_older_page(
     assert "page" in {found.check for found in audit(experiment, pictures=False).findings}
 
 
+def test_a_new_lab_without_experiments_is_audited_as_a_lab(call: Call, lab: Lab) -> None:
+    shutil.rmtree(lab.experiments, ignore_errors=True)
+    lab.state.mkdir(exist_ok=True)
+    (lab.root / "agents").mkdir(exist_ok=True)
+    (lab.root / "agents" / "orchestrator.md").write_text("Write `experiments/`.\n", "utf-8")  # no report about results
+    done = call("audit", str(lab.root))
+    assert done.exit_code == 0, done.output
+    assert "lab: 0 errors" in done.output
+
+
 def test_what_is_not_there_is_said_and_the_report_stands(
     call: Call, experiment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

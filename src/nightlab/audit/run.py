@@ -55,7 +55,7 @@ def _rows(path: Path) -> int:
 
 
 def _lab(root: Path) -> Lab | None:
-    if not (root / "experiments").is_dir() or not (root / "state").is_dir():
+    if not (root / "state").is_dir():
         return None
     try:
         return Lab.open(root)

@@ -100,7 +100,8 @@ def _lines(made: Rehearsal, report: Path | None, fired: list[dict[str, Any]], re
     lines = ["", f"REHEARSAL of {made.experiment}", f"  report: {report or 'none: the night did not come to it'}", ""]
     lines.append("Guards that fired")
     for one in fired or [{"guard": "none", "times": 0, "example": "nothing went wrong"}]:
-        lines += wrap(f"{one['times']} x {one['guard']}: {one['example']}", width, first="  ", rest="      ")
+        said = f"{one['guard']}, for example" if one["times"] > 1 else one["guard"]
+        lines += wrap(f"{one['times']} x {said}: {one['example']}", width, first="  ", rest="      ")
     usd = "unknown" if real.usd is None else f"{real.usd:.2f} $"
     lines += ["", "The real night, at most"]
     lines.append(
