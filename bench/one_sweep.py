@@ -57,7 +57,8 @@ async def bare(url: str, waiting: Iterator[Cell], folder: Path, in_flight: int) 
 
 
 async def main() -> int:
-    """Ask, and print the seconds and CPU seconds of the asking alone."""
+    """Ask, and print when this began, and the seconds and CPU seconds of the asking alone."""
+    began = time.time()
     folder, url, in_flight = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     plan = Plan.load(folder)
     start, busy = time.perf_counter(), time.process_time()
@@ -67,7 +68,8 @@ async def main() -> int:
     else:
         ends = {"m": Endpoint(url, "bench", {"base": SERVED})}
         missing = (await run_sweep(plan, cells(plan), ends, concurrency=in_flight)).missing
-    print(json.dumps({"seconds": time.perf_counter() - start, "cpu": time.process_time() - busy, "missing": missing}))
+    spent = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - busy}
+    print(json.dumps({"began": began, **spent, "missing": missing}))
     return 1 if missing else 0
 
 

@@ -1,9 +1,11 @@
 """A sweep that is killed at half of its cells and started again; and a million cells opened.
 
 10,000 cells at 0 ms, kill -9 when half of the lines are on the disk, start again: no cell is lost, none stands twice,
-none is asked twice beyond those in flight, and the first new request comes within 0.5 s of the work's start. (The start
-of Python and its imports is given apart.) Then an experiment of 1,000,000 cells with 900,000 lines is opened. Prints
-its figures last; exit 1 where a bar is missed.
+none is asked twice beyond those in flight, and the first new request reaches the server within 0.5 s of the sweep's
+start (the plan is not read yet, the lines there are not either). Beside it stands the time from the start of the
+process, with Python and every import. Both are read from one clock: the sweep says when it began, the server when it
+was asked. Then an experiment of 1,000,000 cells with 900,000 lines is opened. Prints its figures last; exit 1 where a
+bar is missed.
 
     python bench/resume.py [--quick] [--json]
 """
@@ -48,9 +50,6 @@ def killed_and_resumed(count: int) -> dict[str, float]:
         server.stop()
         server.start()
         start = time.time()
-        subprocess.run([sys.executable, "-c", "import nightlab.experiments.sweep"], check=True)
-        imports = time.time() - start
-        start = time.time()
         done = subprocess.run(words, capture_output=True, text=True, check=True)
         seen = server.seen()
         again = {seed for seed in seen["asked"] if seed in before}
@@ -62,9 +61,8 @@ def killed_and_resumed(count: int) -> dict[str, float]:
             "lost": count - len(set(keys)),
             "twice": len(keys) - len(set(keys)),
             "asked_again": len(again),
-            "start_and_imports_s": round(imports, 3),
-            "first_request_s": round(seen["times"][0] - start, 3),
-            "first_request_of_work_s": round(max(0.0, seen["times"][0] - start - imports), 3),
+            "first_request_after_process_start_s": round(seen["times"][0] - start, 3),
+            "first_request_after_sweep_start_s": round(seen["times"][0] - told["began"], 3),
             "rest_s": round(told["seconds"], 3),
         }
 
@@ -100,7 +98,7 @@ def main() -> int:
         for name, values in figures.items():
             print(f"{name}: " + "  ".join(f"{key} {value:g}" for key, value in values.items()))
     fine = resumed["lost"] == resumed["twice"] == 0 and resumed["asked_again"] <= IN_FLIGHT
-    return 0 if fine and resumed["first_request_of_work_s"] <= FIRST and large["seconds"] <= OPENING else 1
+    return 0 if fine and resumed["first_request_after_sweep_start_s"] <= FIRST and large["seconds"] <= OPENING else 1
 
 
 if __name__ == "__main__":

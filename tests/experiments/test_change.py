@@ -134,3 +134,21 @@ def test_names_with_dots_and_block_values_are_found(tmp_path: Path) -> None:
         set_value("", "question", "q", where)
     with pytest.raises(PlanError, match="no `question`"):
         set_value("[a, b]", "question", "q", where)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("hypotheses", [{"id": "H9", "statement": "n: x"}]), ("factors.models", "models"), ("last", [2, "three"])],
+)
+def test_a_block_list_in_the_column_of_its_key_is_replaced_and_nothing_else(
+    tmp_path: Path, key: str, value: object
+) -> None:
+    block = (
+        "hypotheses:\n# which they are\n- id: H1\n  statement: s\n- id: H2\n\nfactors:\n  models: # of the lab\n"
+        "  - name: a\n    id: x\n  - {name: b}\n  prompts: p\nlast:\n- 1\n"
+    )
+    changed = yaml.safe_load(set_value(block, key, value, tmp_path / "config.yaml"))
+    wanted = yaml.safe_load(block)
+    *above, last = key.split(".")
+    (wanted[above[0]] if above else wanted)[last] = value
+    assert changed == wanted

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from nightlab.errors import UsageError
+from nightlab.evidence.report import compile_report
 from nightlab.evidence.table import Table
 from nightlab.experiments.samples import Samples
 from nightlab.experiments.taken_over import import_folder
@@ -42,6 +43,9 @@ def test_a_tree_of_yaml_files_becomes_an_experiment(tmp_path: Path) -> None:
     table = Table.from_experiment(made.folder)
     assert len(table.cells) == table.answered() == 8
     assert Table.from_experiment(made.folder, servers=[]).count("unproven") == 8
+    report = compile_report(made.folder).read_text("utf-8")
+    assert "Plan made from imported data 20" in report
+    assert "Plan frozen" not in report
     with pytest.raises(UsageError, match="exists already"):
         import_folder(tmp_path / "old", tmp_path / "experiments", "exp_007_old")
 

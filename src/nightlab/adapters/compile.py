@@ -17,8 +17,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from nightlab.adapters.card import CONFIG, WEIGHTS, check_keys, parse_key, read_config, source_sha256, weights_path
 from nightlab.adapters.tensors import Tensor, from_floats, read_header, read_tensors, write_tensors
 from nightlab.adapters.weights import LayerWeights, span
@@ -79,6 +77,8 @@ def _scaled(name: str, tensor: Tensor, weights: LayerWeights) -> Tensor:
     weight = weight_of(name, weights)
     if weight == 1.0:
         return tensor
+    import numpy as np
+
     result = from_floats(tensor.floats() * np.float32(weight), tensor.dtype)
     if not np.isfinite(result.floats()).all():
         raise AdapterError(f"{name} times {weight:g} is not finite in {tensor.dtype}", hint="use a smaller weight")

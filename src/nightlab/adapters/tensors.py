@@ -12,13 +12,14 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from nightlab.errors import AdapterError
 from nightlab.files import storage
+
+if TYPE_CHECKING:  # a sweep reads headers alone: its first request does not wait for numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
 _WIDTH = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
@@ -43,6 +44,8 @@ class Tensor:
 
     def floats(self) -> NDArray[np.float32]:
         """The values as float32 (exact, except that F64 is rounded)."""
+        import numpy as np
+
         if self.dtype == "BF16":
             wide = np.frombuffer(self.data, "<u2").astype(np.uint32) << np.uint32(16)
             return wide.view(np.float32).reshape(self.shape)
@@ -52,6 +55,8 @@ class Tensor:
 
 def from_floats(values: NDArray[np.float32], dtype: str) -> Tensor:
     """Float32 values as a tensor of `dtype`, rounded to nearest, ties to even."""
+    import numpy as np
+
     if dtype == "BF16":
         return Tensor(dtype, values.shape, _bfloat16(values).tobytes())
     kind = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}[dtype]
@@ -60,6 +65,8 @@ def from_floats(values: NDArray[np.float32], dtype: str) -> Tensor:
 
 
 def _bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
+    import numpy as np
+
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     odd = (bits >> np.uint32(16)) & np.uint32(1)
     rounded = ((bits.astype(np.uint64) + np.uint64(0x7FFF) + odd) >> np.uint64(16)).astype(np.uint16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 import time
 from collections import Counter
@@ -106,13 +107,14 @@ def _say_frozen(folder: Path) -> None:
 
 def _freeze(lab: Lab, plan: Plan) -> None:
     """Fix the plan and commit its hash before any data; one that is fixed must be unchanged."""
-    from nightlab.evidence.power import simulate_power, verdict_on_plan, write_power
     from nightlab.experiments.freeze import freeze
     from nightlab.experiments.lock import read_lock
 
     known = read_lock(plan.folder) is not None
     frozen = freeze(plan)
     if not known:
+        from nightlab.evidence.power import simulate_power, verdict_on_plan, write_power
+
         found = simulate_power(plan)
         write_power(plan.folder, found)
         click.echo(f"Power: {verdict_on_plan(found)}")
@@ -168,7 +170,8 @@ async def _run(
 ) -> tuple[list[str], SweepResult]:
     """Start, prove, ask, stop: what failed to start, and what became of the cells."""
     from nightlab.experiments.sweep import run_sweep
-    from nightlab.night.proof import swept
+    from nightlab.night.mending import mend
+    from nightlab.night.proof import reload, swept
     from nightlab.night.serving import endpoint_of
 
     servers: list[Server] = []
@@ -183,13 +186,20 @@ async def _run(
         ends = {m.model: replace(endpoint_of(m), url=await ways[m.id]()) for m in ready}
         config = lab.config
         result = await run_sweep(
-            plan, wanted, ends, events=events, concurrency=config.concurrency, timeout=config.request_timeout
+            plan,
+            wanted,
+            ends,
+            events=events,
+            concurrency=config.concurrency,
+            timeout=config.request_timeout,
+            heal=functools.partial(mend, lab, events),
+            reload=functools.partial(reload, lab, events),
         )
         proofs = await asyncio.gather(*(swept(lab, events, plan, m.id) for m in ready), return_exceptions=True)
         failed += [error for error in proofs if error is not None]
     finally:
         leases.cancel()
-        await asyncio.gather(*(server.stop(events) for server in servers))
+        await asyncio.gather(*(_current(server).stop(events) for server in servers))
     return [_sentence(error) for error in failed], result
 
 
@@ -218,5 +228,10 @@ async def _keep(servers: list[Server], seconds: float) -> None:
     """Renew the leases of the servers, so that they end when this process does."""
     while True:
         for server in servers:
-            server.renew()
+            _current(server).renew()
         await asyncio.sleep(seconds)
+
+
+def _current(server: Server) -> Server:
+    """A server as its record says that it stands now: it may have been started again meanwhile."""
+    return type(server).attach(server.lab, server.place, server.manifest.id)

@@ -14,6 +14,7 @@ from nightlab.evidence.summary import Summary
 from nightlab.evidence.table import EXCLUDED, INVALID, MISSING, SCORED, STATUSES, UNJUDGED, UNPROVEN, Table
 from nightlab.evidence.trust import beside
 from nightlab.evidence.withdrawn import Withdrawn
+from nightlab.experiments.lock import Lock
 
 if TYPE_CHECKING:
     from nightlab.evidence.analysis import Analysis
@@ -51,9 +52,15 @@ def status(analysis: Analysis) -> Markdown:
     planned = len(grid.cells)
     return Markdown(
         f"{grid.answered()} of {planned} planned cells answered, {grid.count(SCORED)} judged and counted; "
-        f"{len(analysis.claims)} claims. Plan frozen {escape(grid.design.lock.frozen)}, hash "
+        f"{len(analysis.claims)} claims. {_planned(grid.design.lock)}, hash "
         f"{code(grid.design.lock.sha256[:16])}; nightlab {__version__}."
     )
+
+
+def _planned(lock: Lock) -> Markdown:
+    """When the plan was fixed: before its data, or, where these were imported, after them and from them."""
+    imported = "imported" in lock.document
+    return Markdown(f"{'Plan made from imported data' if imported else 'Plan frozen'} {escape(lock.frozen)}")
 
 
 def claims(analysis: Analysis) -> Markdown:

@@ -98,6 +98,8 @@ def _replace(text: str, node: Node, value: object) -> str:
     old = text[start:end]
     tail = old[len(old.rstrip()) :]  # a block's node reaches to the next token: keep the line break before it
     gap = "" if old or text[:start].endswith((" ", "\n")) else " "
+    if isinstance(node, yaml.SequenceNode) and not node.flow_style:
+        gap = "  "  # its dashes may stand in the column of its key, and nothing else may
     return text[:start] + gap + _flow(value) + tail + text[end:]
 
 

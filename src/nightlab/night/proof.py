@@ -24,7 +24,6 @@ from nightlab.experiments.samples import SAMPLES, Samples
 from nightlab.experiments.share import Endpoint
 from nightlab.judging.invalid import Selection
 from nightlab.lab import Lab
-from nightlab.night.invalidation import invalidate
 from nightlab.servers.adoption import Adoption, adopt
 from nightlab.servers.chat import Chat, ChatError
 from nightlab.servers.manifest import Manifest, list_servers
@@ -154,6 +153,8 @@ def _quarantine(lab: Lab, events: EventLog, plan: Plan, server: Server, finding:
 
 
 def _set_aside(lab: Lab, experiment: str, selection: Selection, why: str, events: EventLog) -> None:
+    from nightlab.night.invalidation import invalidate  # it holds the evidence rooms: seldom needed, slow to import
+
     if read_lock(lab.experiments / experiment) is None:
         return
     try:

@@ -22,7 +22,7 @@ from nightlab.experiments.plan import Plan
 from nightlab.experiments.samples import Samples, sole_writer
 from nightlab.experiments.sweep import run_sweep
 from nightlab.lab import Lab
-from nightlab.night import proof, serving
+from nightlab.night import mending, proof, serving
 from nightlab.night.judging import judge_experiment
 from nightlab.night.looking_after import look_after
 from nightlab.night.reporting import look_at
@@ -153,6 +153,7 @@ class NightWorks:
                     concurrency=config.concurrency,
                     timeout=config.request_timeout,
                     samples=samples,
+                    heal=functools.partial(mending.mend, self.lab, self.events),
                     reload=functools.partial(proof.reload, self.lab, self.events),
                 )
             await proof.swept(self.lab, self.events, plan, server.server)

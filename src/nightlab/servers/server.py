@@ -97,7 +97,7 @@ class Server:
                 if rung is None:
                     await self.fail(error, events)
                     raise
-            await self._start_again(*rung)
+            await self.start_again(*rung)
 
     async def check(self, events: EventLog) -> str:
         """How the job of a ready server stands; one that is over is recorded as failed. Raises that ServerError."""
@@ -155,7 +155,11 @@ class Server:
     async def _next_rung(self, error: ServerError, events: EventLog) -> tuple[Move, Diagnosis] | None:
         """The remedy to start again with, prepared and said; None where code knows none that is left."""
         found = healing.read_failure(self.lab, error) if self.manifest.state == "starting" else None
-        while found is not None and (move := healing.next_rung(self.lab, self.manifest, found)) is not None:
+        return None if found is None else await self.rung(found, events)
+
+    async def rung(self, found: Diagnosis, events: EventLog) -> tuple[Move, Diagnosis] | None:
+        """Its job ended, and a ladder's next remedy prepared and said, for `start_again`; None: nothing is done."""
+        while (move := healing.next_rung(self.lab, self.manifest, found)) is not None:
             await routes.closed(self._way())
             if (job := self.job) is not None:
                 await asyncio.to_thread(job.stop)
@@ -167,11 +171,11 @@ class Server:
             self._save(healed=healing.healed(self.lab, self.manifest, move, found).healed)
         return None
 
-    async def _start_again(self, move: Move, found: Diagnosis) -> None:
+    async def start_again(self, move: Move, found: Diagnosis) -> None:
+        """Start it as a move says, as a job of its own; it is not proven yet."""
         self.manifest = healing.healed(self.lab, self.manifest, move, found)
         attempt = self.manifest.attempt + 1
-        fresh = move.new_port or self.manifest.port_wanted == 0
-        port = self.place.free_port() if fresh else self.manifest.port
+        port = self.place.free_port() if move.new_port or not self.manifest.port_wanted else self.manifest.port
         self._save(attempt=attempt, job=job_key(self.manifest.id, attempt), port=port, url=None)
         await self._start()
 
