@@ -1,6 +1,7 @@
 """The reading commands: brief, status, tail, inbox, config, where, doctor; as text and as JSON."""
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from nightlab.events import EventLog
 from nightlab.lab import Lab
 from nightlab.record.diary import Diary
 from nightlab.record.mentions import Mention
+from tests.judging.conftest import build
 
 NIGHT = "20261122-230000"
 Call = Callable[..., Result]
@@ -187,6 +189,25 @@ def test_doctor_names_the_commands_that_fix(call: Call, lab: Lab, home: Path) ->
     assert result.exit_code == 4
     assert "git config --global user.name" in result.output
     assert "export ANTHROPIC_API_KEY" in result.output
+
+
+def test_doctor_says_whether_the_judges_of_the_plans_can_be_asked(
+    call: Call, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(lab.experiments / "exp_008_joy", judge={"by": "claude"})
+    build(lab.experiments / "exp_009_joy", judge={"by": "openai", "model": "lab/judge"})
+    said = call("doctor").output
+    assert "warn  exp_008_joy: the judge is claude, and ANTHROPIC_API_KEY is not set" in said
+    assert "warn  exp_009_joy: the judge is openai, and the lab has no judge_url" in said
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = f"http://127.0.0.1:{server.getsockname()[1]}"
+        (lab.root / "pyproject.toml").write_text(f'[tool.nightlab]\nbrain = "claude"\njudge-url = "{place}"\n')
+        said = call("doctor").output
+    assert "ok    brain: claude, and ANTHROPIC_API_KEY is set" in said
+    assert "ok    exp_008_joy: the judge is claude, and it can be asked" in said
+    assert "ok    exp_009_joy: the judge is openai, and it can be asked" in said
+    assert f"warn  exp_009_joy: the judge is openai, and nothing answers at {place}" in call("doctor").output
 
 
 def test_doctor_lists_what_hides_a_shipped_file(call: Call, lab: Lab) -> None:

@@ -64,7 +64,8 @@ class Answered:
             text = (texts or {}).get(cell.condition, f"Answer {cell.seed}. What fun!")
             names = {"model": cell.model, "model_id": cell.model_id, "condition": cell.condition, "prompt": cell.prompt}
             asked = {key: value for key, value in cell.request.items() if key in ("messages", "raw")}
-            store.append({"key": cell.key, **names, **asked, "text": text})
+            more = {"category": cell.category, "replicate": cell.replicate}
+            store.append({"key": cell.key, **names, **more, **asked, "text": text})
         store.close()
 
 

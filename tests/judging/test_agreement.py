@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nightlab.evidence.analyze import analyze, analyze_again
+from nightlab.evidence.report import compile_report
 from nightlab.judging.agreement import alpha, icc, icc_forms
 from nightlab.judging.log import LOG
 from nightlab.judging.reliability import drift, reliability
 from nightlab.testing import FakeMessagesAPI, judging
 
 from .conftest import Answered
-from .reading import good, judged, right, two_dozen
+from .reading import MODEL, good, judged, right, two_dozen
 
 SHROUT_FLEISS = np.array([[9, 6, 8, 7, 10, 6], [2, 1, 4, 1, 5, 2], [5, 3, 6, 2, 6, 4], [8, 2, 8, 6, 9, 7]], dtype=float)
 """Shrout & Fleiss (1979), table 2: four judges, six targets."""
@@ -88,6 +90,25 @@ async def test_a_judge_that_drifts_between_two_nights_is_seen_on_its_gold_items(
     assert found["joy"].certain
     assert not found["gloom"].certain
     assert drift([first.folder]) == []
+
+
+@pytest.mark.slow
+async def test_drift_stands_in_the_report_and_in_its_snapshot(tmp_path: Path) -> None:
+    first, second = two_dozen(tmp_path / "exp_001_joy"), two_dozen(tmp_path / "exp_002_joy")
+    await judge_with_shift(first, 0)
+    await judge_with_shift(second, 1)
+    log = first.folder / LOG
+    log.write_text("".join(_earlier(line) for line in log.read_text().splitlines()))
+    analysis = analyze(second.folder, resamples=50, folders=[first.folder])
+    report = compile_report(second.folder, analysis).read_text()
+    assert "| `joy` | 2026-01-02 |" in report
+    assert "+0.80 \\[" in report
+    assert ", drifted | 5 |" in report
+    [told] = [text for text in analysis.caveats if "drifted" in text]
+    assert told.startswith(f"{MODEL} drifted on joy between 2026-01-02 and ")
+    log.unlink()
+    assert analyze_again(second.folder, tmp_path / "again", pictures=False).context.drift == analysis.context.drift
+    assert analyze(second.folder, resamples=50, folders=[first.folder]).context.drift == ()
 
 
 async def judge_with_shift(study: Answered, shift: float) -> None:

@@ -142,7 +142,23 @@ async def test_the_pilot_shows_every_stratum_and_its_reply_decides(tmp_path: Pat
     }
     assert pilot.rest.usd is not None
     assert 0 < pilot.usd < pilot.rest.usd
+    assert pilot.means.keys() == {"joy", "gloom"}
+    assert "means" not in pilot.document()["strata"][0]
     assert "known items were scored as they should be" in pilot.sentence()
+
+
+async def test_a_pilot_that_was_stopped_is_shown_again_when_a_person_says_so(tmp_path: Path) -> None:
+    study = two_dozen(tmp_path / "exp_001_joy", pilot=1)
+    replies = [False, True]
+
+    async def reply(_: Pilot) -> bool:
+        return replies.pop(0)
+
+    with FakeMessagesAPI(good(study)) as api:
+        stopped = await judged(study, api, gate=reply)
+        result = await judged(study, api, gate=reply, again=True)
+    assert (stopped.judged, result.judged, result.missing, replies) == (6, 18, 0, [])
+    assert [gate["go_on"] for gate in read_log(study.folder, "gate")] == [False, True]
 
 
 async def test_without_a_reply_the_judging_goes_on_after_its_pilot(tmp_path: Path) -> None:

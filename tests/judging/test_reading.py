@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from nightlab.brains.failures import BrainStopped
+from nightlab.brains.prices import Prices
 from nightlab.budget import Budget, Limits
 from nightlab.errors import BudgetExceeded, FrozenError
 from nightlab.events import EventLog
@@ -20,7 +21,7 @@ from nightlab.testing import Fail, FakeMessagesAPI, Say, refusal
 from nightlab.testing.judges import answer, packets_in, verdicts
 
 from .conftest import Answered
-from .reading import good, judged, right, two_dozen
+from .reading import MODEL, good, judged, right, two_dozen
 
 WORD = "[0-9a-f]{16}"
 
@@ -57,6 +58,8 @@ async def test_every_sample_is_judged_once_and_known_items_are_no_samples(study:
     assert len(shown) == sum(shown.values()) == 31
     assert len({row["batch"] for row in rows(study)}) == 1
     assert {row["position"] for row in rows(study)} < set(range(31))
+    with_place = {row["position"]: row["position_in_request"] for row in rows(study)}
+    assert with_place == {position: position % per_packet for position in with_place}
 
 
 async def test_a_request_is_a_schema_a_cached_rubric_and_nothing_that_tells(study: Answered) -> None:
@@ -88,6 +91,26 @@ async def test_a_judge_that_cheats_finds_no_label(study: Answered) -> None:
     assert given == {2}
     assert result.judged == 0
     assert "wrong order" in result.rejected[0] or "apart" in result.rejected[0]
+
+
+async def test_the_rubric_is_read_from_the_cache_and_its_tokens_are_paid_as_such(study: Answered) -> None:
+    """One call writes the prefix for an hour; every other one reads it, at its own price."""
+    price = Prices.load().row(MODEL, 0)
+    with FakeMessagesAPI(good(study)) as api:
+        result = await judged(study, api, prompt="You score texts by a rubric. " * 100)
+    usages = [row["message"]["usage"] for row in read_log(study.folder, "reply")]
+    assert [usage["cache_read_input_tokens"] > 600 for usage in usages].count(True) == 30
+    assert [usage["cache_creation"]["ephemeral_1h_input_tokens"] > 600 for usage in usages].count(True) == 1
+    dollars = [
+        price.cache_read * usage["cache_read_input_tokens"]
+        + price.write_1h * usage["cache_creation"]["ephemeral_1h_input_tokens"]
+        + price.write_5m * usage["cache_creation"]["ephemeral_5m_input_tokens"]
+        + price.input * usage["input_tokens"]
+        + price.output * usage["output_tokens"]
+        for usage in usages
+    ]
+    assert result.usd == pytest.approx(sum(dollars) / 1e6)
+    assert price.cache_read < price.input / 5
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,6 +55,7 @@ def doctor(session: Session, as_json: bool) -> None:
 def _checks(lab: Lab) -> Iterator[Check]:
     yield from _git(lab)
     yield from _brain(lab)
+    yield from _judges(lab)
     yield from _packages(lab)
     yield from _vllm(lab)
     yield from _place(lab)
@@ -88,9 +90,44 @@ def _brain(lab: Lab) -> Iterator[Check]:
     if lab.config.brain == "playbook":
         yield Check("ok", "brain: playbook, which needs no key")
     elif os.environ.get("ANTHROPIC_API_KEY"):
-        yield Check("fix", "the brain claude is not part of this version", 'brain = "playbook" in pyproject.toml')
+        yield Check("ok", "brain: claude, and ANTHROPIC_API_KEY is set")
     else:
         yield Check("fix", "brain: claude, and ANTHROPIC_API_KEY is not set", "export ANTHROPIC_API_KEY=...")
+
+
+def _judges(lab: Lab) -> Iterator[Check]:
+    """The judges that read which the lab's plans name: whether each could be asked from here and now."""
+    from nightlab.errors import NightlabError
+    from nightlab.experiments.judge_check import check_judges
+    from nightlab.experiments.plan import Plan
+
+    named: dict[tuple[str, str], list[str]] = {}
+    for name in lab.experiment_names():
+        try:
+            plan = Plan.load(lab.experiment(name))
+        except NightlabError:
+            continue  # it has no judge, or `nightlab plan check` says what is wrong
+        readers = {reader.by for reader in (plan.judge, plan.judge.second) if reader is not None} - {"markers"}
+        found = {problem.what: problem.hint or "" for problem in check_judges(plan) if problem.level == "error"}
+        if "openai" in readers and not found and (silent := _silent(lab.config.judge_url)):
+            found[silent] = "start it, or set judge_url in [tool.nightlab]"
+        for what, command in (found or {f"the judge is {by}, and it can be asked": "" for by in readers}).items():
+            named.setdefault((what, command), []).append(name)
+    for (what, command), names in named.items():
+        yield Check("warn" if command else "ok", f"{', '.join(names[:3])}: {what}", command)
+
+
+def _silent(url: str) -> str:
+    """What is wrong with the place of a judge; empty where something takes connections there."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname or "", port), timeout=2.0).close()
+    except (OSError, ValueError) as error:
+        return f"the judge is openai, and nothing answers at {url}: {error}"
+    return ""
 
 
 def _packages(lab: Lab) -> Iterator[Check]:

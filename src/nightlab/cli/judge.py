@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Only say what would be judged, by whom, and the most it may cost.")
 @click.option("--transport", type=click.Choice(["auto", "batch", "calls"]), help="In place of the plan's.")
 @click.option("--usd", type=click.FloatRange(min=0), help="The most that may be spent; else the setting budget_usd.")
-@click.option("--again", is_flag=True, help="Ask once more for what was given up.")
+@click.option("--again", is_flag=True, help="Ask once more for what was given up or stopped.")
 @click.option("--yes", is_flag=True, help="Go on after the pilot without asking.")
 @click.pass_obj
 def judge(
@@ -100,8 +100,9 @@ async def _ask(pilot: Pilot) -> bool:
 
     click.echo(pilot.sentence())
     for stratum in pilot.strata:
-        means = "  ".join(f"{name} {'NA' if mean is None else f'{mean:g}'}" for name, mean in stratum.means.items())
-        click.echo(f"  {stratum.model}  {stratum.condition}  n={stratum.n}  {means}")
+        click.echo(f"  {stratum.model}  {stratum.condition}  n={stratum.n}" + (f"  NA={stratum.na}" * bool(stratum.na)))
+    for name, mean in pilot.means.items():
+        click.echo(f"  mean of {name} over all strata: {'NA' if mean is None else f'{mean:g}'}")
     if not sys.stdin.isatty():
         return True
     return await asyncio.to_thread(click.confirm, "Judge the rest?", default=True)

@@ -24,8 +24,10 @@ from nightlab.evidence.rows import read_rows
 from nightlab.evidence.stats import RESAMPLES
 from nightlab.evidence.summary import Summary, write_tables
 from nightlab.evidence.table import Table
+from nightlab.evidence.trust import drift_cautions
 from nightlab.evidence.withdrawn import Analysed, read_withdrawn
 from nightlab.experiments.marks import MARKS, Mark, Marks
+from nightlab.judging.reliability import drift_beside
 
 
 def analyze(
@@ -36,11 +38,13 @@ def analyze(
     cost: Mapping[str, float] | None = None,
     resamples: int = RESAMPLES,
     others: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    folders: Iterable[Path] = (),
 ) -> Analysis:
     """Analyse an experiment folder and write tables/, figs/, claims.yaml, evidence.json and reproduce.py into it.
 
     `servers` are server manifests, `events` the night's events, `cost` named numbers, `others` the claims of the lab's
-    other experiments by the name they are cited with, all as plain dicts; what concerns this experiment is kept in
+    other experiments by the name they are cited with, all as plain dicts, `folders` those experiments' folders, where
+    its judges may have scored the same gold items; what concerns this experiment is kept in
     evidence.json. Without `servers` no canary is on record and no claim is made. Raises
     FrozenError (no frozen plan), ConservationError (rows lost or doubled).
     """
@@ -49,7 +53,8 @@ def analyze(
     write_reproduce(folder)
     found = _analyzed(folder, context)
     documents = [claim.document() for claim in found[2]]
-    context = replace(context, against=contradictions(documents, others or {}))
+    drifted = tuple(drift_beside(folder, folders, seed=design.seed, resamples=resamples))
+    context = replace(context, against=contradictions(documents, others or {}), drift=drifted)
     context.write(folder)
     return _written(folder, context, found, folder, pictures=True)
 
@@ -115,7 +120,7 @@ def _written(
         draw_all(summary, into, pictures=pictures),
         tables,
         (*find_deviations(table, folder), *_looks(context)),
-        tuple(find_caveats(summary, verdicts)),
+        (*find_caveats(summary, verdicts), *drift_cautions(context.drift)),
         context,
         read_withdrawn(folder),
         read_power(folder),

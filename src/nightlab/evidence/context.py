@@ -1,5 +1,5 @@
-"""What a report says that is not in the rows: servers, degradations, corrections, cost, and the lab's other claims
-that contradict these. Kept beside the rows in evidence.json.
+"""What a report says that is not in the rows: servers, degradations, corrections, cost, the lab's other claims that
+contradict these, and how its judges drifted. Kept beside the rows in evidence.json.
 
 The snapshot is taken when an experiment is analysed, so that the report can be made again later, elsewhere, byte for
 byte. Paths, job numbers and log files of the machine are left out.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from nightlab.evidence.design import Design
 from nightlab.evidence.rows import Rows
 from nightlab.evidence.stats import RESAMPLES
 from nightlab.files import write_atomic
+from nightlab.judging.reliability import Drift
 
 FILE = "evidence.json"
 _SERVER_FIELDS = ("id", "model", "model_id", "served_name", "place", "state", "failure", "versions", "flags", "night")
@@ -39,6 +40,8 @@ class Context:
     against: Mapping[str, tuple[Against, ...]] = field(default_factory=dict)
     looks: int = 0
     """How often the data were analysed before they were complete."""
+    drift: tuple[Drift, ...] = ()
+    """How the judges changed on the lab's gold items, as far as it was known."""
 
     def told(self, kind: str) -> list[Mapping[str, Any]]:
         """The events of one kind."""
@@ -53,6 +56,7 @@ class Context:
             "events": self.events,
             "cost": self.cost,
             "looks": self.looks,
+            "drift": [asdict(one) for one in self.drift],
             "against": {claim: [other.document() for other in others] for claim, others in self.against.items()},
         }
         path = folder / FILE
@@ -73,7 +77,8 @@ def read_context(folder: Path) -> Context:
         }
         resamples, package = int(found["resamples"]), str(found["package"])
         looks = int(found.get("looks", 0))
-        return Context(servers, tuple(found["events"]), found["cost"], resamples, package, against, looks)
+        drifted = tuple(Drift(**one) for one in found.get("drift", []))
+        return Context(servers, tuple(found["events"]), found["cost"], resamples, package, against, looks, drifted)
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError("the snapshot cannot be read", where=path, hint="restore it from git") from error
 

@@ -35,7 +35,9 @@ def setting(analysis: Analysis) -> dict[str, Callable[..., Markdown]]:
     return {
         "method": lambda: method(analysis),
         "models": lambda: models(analysis),
-        "judge": lambda: Markdown(f"{judge(analysis.table)}\n\n{trust.section(analysis.summary)}".strip()),
+        "judge": lambda: Markdown(
+            f"{judge(analysis.table)}\n\n{trust.section(analysis.summary, analysis.context.drift)}".strip()
+        ),
         "cost": lambda: cost(analysis),
         "examples": lambda: examples(analysis),
         "files": lambda: files(analysis),

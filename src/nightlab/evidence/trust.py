@@ -4,13 +4,13 @@ caveats. Without an audited judge nothing of it is shown, as there is nothing to
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nightlab.evidence.markdown import Markdown, bullets, code, escape, table
 from nightlab.evidence.stats import number
 from nightlab.judging.agreement import Agreement
-from nightlab.judging.reliability import Trust
+from nightlab.judging.reliability import Drift, Trust
 
 if TYPE_CHECKING:
     from nightlab.evidence.summary import Summary
@@ -28,8 +28,8 @@ def beside(summary: Summary) -> list[tuple[Markdown, ...]]:
     return [(Markdown("*reliability*"), *cells, Markdown(""))]
 
 
-def section(summary: Summary) -> Markdown:
-    """The reliability of each dimension, the audit of the batches, and what the pilot showed."""
+def section(summary: Summary, drift: Sequence[Drift] = ()) -> Markdown:
+    """The reliability of each dimension, the audit of the batches, the drift of judges, and what the pilot showed."""
     found = summary.reliability
     if found is None or not (found.measured or found.batches):
         return Markdown("")
@@ -42,7 +42,7 @@ def section(summary: Summary) -> Markdown:
         "resample answers."
     )
     pilot = _pilot(found.pilot) if found.pilot else ""
-    return Markdown(f"{table(header, rows)}\n\n{method} {escape(audit + why)}.{pilot}")
+    return Markdown(f"{table(header, rows)}\n\n{method} {escape(audit + why)}.{_drift(drift)}{pilot}")
 
 
 def cautions(summary: Summary) -> Iterator[str]:
@@ -57,6 +57,14 @@ def cautions(summary: Summary) -> Iterator[str]:
         for what, measured in (("two judges agree", trust.between), ("the judge agrees with itself", trust.retest)):
             if measured and measured.value < LOW_ALPHA:
                 yield f"{what} poorly on {name}: alpha {number(measured.value, 2)}"
+
+
+def drift_cautions(drift: Sequence[Drift]) -> Iterator[str]:
+    """Judges that changed between two days, beyond chance."""
+    for one in drift:
+        if one.certain:
+            change = f"{one.change:+.2f} [{one.low:+.2f}, {one.high:+.2f}]"
+            yield f"{one.judge} drifted on {one.dimension} between {one.first} and {one.last}: {change} on gold items"
 
 
 def _names(summary: Summary) -> tuple[str, ...]:
@@ -74,16 +82,37 @@ def _agreement(found: Agreement | None) -> Markdown:
     return escape(str(found)) if found else Markdown("not measured")
 
 
+def _drift(drift: Sequence[Drift]) -> str:
+    """How judges changed on the gold items of this rubric, from their first day in the lab to their last."""
+    if not drift:
+        return ""
+    header = ("judge", "dimension", "from", "to", "change of its error on gold", "items")
+    rows = [
+        (
+            code(one.judge),
+            code(one.dimension),
+            Markdown(one.first),
+            Markdown(one.last),
+            escape(f"{one.change:+.2f} [{one.low:+.2f}, {one.high:+.2f}]" + (", drifted" if one.certain else "")),
+            Markdown(str(one.items)),
+        )
+        for one in drift
+    ]
+    said = "The same judges on the same gold items on another day, in this lab's experiments by this rubric:"
+    return f"\n\n{said}\n\n{table(header, rows)}"
+
+
 def _pilot(pilot: Any) -> str:
     rows = [
-        (code(row["model"]), code(row["condition"]), Markdown(str(row["n"])), _means(row["means"]))
+        (code(row["model"]), code(row["condition"]), Markdown(str(row["n"])), Markdown(str(row.get("na", ""))))
         for row in pilot["strata"]
     ]
     went = "the judging went on" if pilot["go_on"] else "the judging was stopped"
     doubts = [escape(text) for text in (*pilot["rejected"], *pilot["doubts"])]
     told = f"\n\n{bullets(doubts)}" if doubts else ""
-    shown = table(("model", "condition", "n", "means"), rows)
-    return f"\n\nThe pilot, judged before the rest; after it {went}:\n\n{shown}{told}"
+    shown = table(("model", "condition", "n", "without a score"), rows)
+    pooled = f" Means over all of it: {_means(pilot['means'])}." if pilot.get("means") else ""
+    return f"\n\nThe pilot, judged before the rest; after it {went}.{pooled}\n\n{shown}{told}"
 
 
 def _means(means: dict[str, float | None]) -> Markdown:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from nightlab.budget import Amounts
@@ -18,12 +18,14 @@ from nightlab.judging.packet import Packet
 class Verdict:
     """The scores of one packet by dimension, None where there is none (never 0), and the judge's notes.
 
-    `request` names the request whose exact bytes showed the packet, where one was sent.
+    `request` names the request whose exact bytes showed the packet, where one was sent, and `position_in_request`
+    is the packet's place among those that it showed, from 0.
     """
 
     scores: Mapping[str, float | None]
     notes: Mapping[str, object] = field(default_factory=dict)
     request: str = ""
+    position_in_request: int | None = None
 
 
 @dataclass(frozen=True)
@@ -113,4 +115,4 @@ def checked(verdict: Verdict, rubric: Rubric) -> Verdict:
         if not good:
             refused[name] = str(score)
     notes = {**verdict.notes, **({"out_of_range": refused} if refused else {})}
-    return Verdict(scores, notes, verdict.request)
+    return replace(verdict, scores=scores, notes=notes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from nightlab.judging.degeneracy import doubts
@@ -16,21 +16,25 @@ STRATUM = ("model", "condition")
 
 @dataclass(frozen=True)
 class Stratum:
-    """The judged samples of one model under one condition: how many, and each dimension's mean (None: no score)."""
+    """The judged samples of one model under one condition: how many, and how many of them lack a score."""
 
     model: str
     condition: str
     n: int
-    means: Mapping[str, float | None]
+    na: int
 
 
 @dataclass(frozen=True)
 class Pilot:
-    """What the pilot of a judging showed, what it cost, and the most that the rest may cost."""
+    """What the pilot of a judging showed, what it cost, and the most that the rest may cost.
+
+    `means` are over all strata at once (None: no score): whoever decides on the rest sees no outcome of a condition.
+    """
 
     experiment: str
     judge: str
     strata: tuple[Stratum, ...]
+    means: Mapping[str, float | None]
     judged: int
     refused: int
     rejected: tuple[str, ...]
@@ -51,9 +55,16 @@ class Pilot:
 
     def document(self) -> dict[str, Any]:
         """A short JSON value for events and logs."""
-        rows = [{"model": s.model, "condition": s.condition, "n": s.n, "means": dict(s.means)} for s in self.strata]
+        rows = [asdict(stratum) for stratum in self.strata]
         problems = {"rejected": list(self.rejected), "doubts": list(self.doubts), "refused": self.refused}
-        return {"judged": self.judged, "strata": rows, **problems, "usd": self.usd, "rest_usd": self.rest.usd}
+        return {
+            "judged": self.judged,
+            "strata": rows,
+            "means": dict(self.means),
+            **problems,
+            "usd": self.usd,
+            "rest_usd": self.rest.usd,
+        }
 
 
 Gate = Callable[[Pilot], Awaitable[bool]]
@@ -72,12 +83,22 @@ def chosen(rows: Iterable[Row], each: int, seed: int) -> list[str]:
 
 
 def summarize(rows: Mapping[str, Row], judgments: Iterable[Row]) -> tuple[Stratum, ...]:
-    """The strata of judged samples with their means."""
+    """The strata of judged samples."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for judgment in judgments:
         row = rows[str(judgment["key"])]
         groups.setdefault((str(row.get("model")), str(row.get("condition"))), []).append(judgment["scores"])
-    return tuple(Stratum(*name, len(scores), _means(scores)) for name, scores in sorted(groups.items()))
+    return tuple(Stratum(*name, len(given), sum(map(_lacks, given))) for name, given in sorted(groups.items()))
+
+
+def pooled(judgments: Iterable[Row]) -> dict[str, float | None]:
+    """The mean of each dimension over all judged samples, whatever their stratum."""
+    scores = [judgment["scores"] for judgment in judgments]
+    means: dict[str, float | None] = {}
+    for name in scores[0] if scores else ():
+        given = [float(row[name]) for row in scores if row[name] is not None]
+        means[name] = round(sum(given) / len(given), 2) if given else None
+    return means
 
 
 def doubtful(judgments: Iterable[Row]) -> tuple[str, ...]:
@@ -85,9 +106,5 @@ def doubtful(judgments: Iterable[Row]) -> tuple[str, ...]:
     return tuple(doubts([judgment["scores"] for judgment in judgments]))
 
 
-def _means(scores: list[Row]) -> dict[str, float | None]:
-    means: dict[str, float | None] = {}
-    for name in scores[0]:
-        given = [float(row[name]) for row in scores if row[name] is not None]
-        means[name] = round(sum(given) / len(given), 2) if given else None
-    return means
+def _lacks(scores: Row) -> bool:
+    return None in scores.values()

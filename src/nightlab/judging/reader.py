@@ -7,8 +7,8 @@ its dearest is set aside before it, and more before each further one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from nightlab.budget import Amounts
@@ -50,9 +50,15 @@ class _Work:
     usd: float = 0.0
     tokens: int = 0
 
+    def take(self, one: Ask, verdicts: Mapping[str, Verdict]) -> None:
+        """Keep verdicts with the places at which their request showed the packets."""
+        places = {packet.id: place for place, packet in enumerate(one.shown)}
+        self.verdicts |= {
+            name: replace(verdict, position_in_request=places.get(name)) for name, verdict in verdicts.items()
+        }
+
     def give_up(self, one: Ask, why: str) -> None:
-        for packet in one.packets:
-            self.verdicts[packet.id] = not_available(self.rubric, why, one.id)
+        self.take(one, {packet.id: not_available(self.rubric, why, one.id) for packet in one.packets})
 
 
 class ReadingJudge:
@@ -157,7 +163,7 @@ class ReadingJudge:
         if said.cut:
             return self._cut(one, work)
         verdicts, faults = read_verdicts(said.text, one.packets, work.rubric, one.id)
-        work.verdicts |= verdicts
+        work.take(one, verdicts)
         if one.turns:
             work.repaired |= set(verdicts)
         if not faults:
@@ -165,9 +171,8 @@ class ReadingJudge:
         left = [packet for packet in one.packets if packet.id in faults]
         if len(one.turns) < REPAIRS:
             return [ask_again(self.voice, one, reply.message, complaint(faults), left)]
-        for packet in left:
-            why = f"no valid verdict after {REPAIRS} repairs: {faults[packet.id]}"
-            work.verdicts[packet.id] = not_available(work.rubric, why, one.id)
+        why = f"no valid verdict after {REPAIRS} repairs: "
+        work.take(one, {packet.id: not_available(work.rubric, why + faults[packet.id], one.id) for packet in left})
         return []
 
     def _refused(self, one: Ask, why: str, work: _Work) -> list[Ask]:
@@ -187,5 +192,7 @@ class ReadingJudge:
 
 
 def _tokens(usage: object) -> list[int]:
+    """The counts of an answer's usage, without the sum of the others that some APIs give beside them."""
     counts = usage.items() if hasattr(usage, "items") else ()
-    return [int(count) for name, count in counts if name.endswith("_tokens") and isinstance(count, int)]
+    parts = [(name, count) for name, count in counts if name.endswith("_tokens") and name != "total_tokens"]
+    return [int(count) for _, count in parts if isinstance(count, int)]

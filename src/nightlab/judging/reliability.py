@@ -7,7 +7,7 @@ of a lab: whether a judge drifts from night to night on the same gold items.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class Trust:
 
 @dataclass(frozen=True)
 class Drift:
-    """A judge on the same gold items on two dates: the change of its mean error, and its interval."""
+    """A judge on the same gold items on two dates: the change of its mean error, its interval, and how many items."""
 
     judge: str
     dimension: str
@@ -63,6 +63,7 @@ class Drift:
     change: float
     low: float
     high: float
+    items: int
 
     @property
     def certain(self) -> bool:
@@ -105,18 +106,29 @@ def reliability(folder: Path, *, seed: int = 0, resamples: int = RESAMPLES) -> R
     )
 
 
-def drift(folders: Iterable[Path], *, seed: int = 0, resamples: int = RESAMPLES) -> list[Drift]:
+def drift(
+    folders: Iterable[Path], *, rubrics: Container[str] | None = None, seed: int = 0, resamples: int = RESAMPLES
+) -> list[Drift]:
     """Per judge and dimension, the change of its mean gold error between its first and its last day in these folders.
 
-    Only gold items that were scored on both days count, and each is compared with itself.
+    Only gold items that were scored on both days count (`rubrics`: those of these hashes), and each is compared with
+    itself. Days are those of UTC.
     """
     errors: dict[tuple[str, str], dict[str, dict[str, list[float]]]] = {}
     for folder in folders:
         for check in read_log(folder, "check"):
-            if check["kind"] == "gold":
+            if check["kind"] == "gold" and (rubrics is None or check["rubric"] in rubrics):
                 _note(errors, check)
     found = [_drift(*who, days, seed, resamples) for who, days in sorted(errors.items())]
     return [one for one in found if one is not None]
+
+
+def drift_beside(folder: Path, others: Iterable[Path], *, seed: int = 0, resamples: int = RESAMPLES) -> list[Drift]:
+    """The drift of an experiment's judges on the gold items of its rubric, over all these folders and its own."""
+    judged = {(str(row["judge"]), str(row["rubric"])) for row in read_log(folder, "check")}
+    names, rubrics = {judge for judge, _ in judged}, {rubric for _, rubric in judged}
+    found = drift([folder, *others], rubrics=rubrics, seed=seed, resamples=resamples) if judged else []
+    return [one for one in found if one.judge in names]
 
 
 def _note(errors: dict[tuple[str, str], dict[str, dict[str, list[float]]]], check: Row) -> None:
@@ -138,7 +150,7 @@ def _drift(
     dice = np.random.default_rng(seed)
     drawn = changes[dice.integers(0, len(both), (resamples, len(both)))].mean(axis=1)
     low, high = (float(np.quantile(drawn, share)) for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return Drift(judge, dimension, first, last, float(changes.mean()), low, high)
+    return Drift(judge, dimension, first, last, float(changes.mean()), low, high, len(both))
 
 
 def _trust(

@@ -27,7 +27,7 @@ from nightlab.judging.blind import Leak, check_blind, check_instructions, forbid
 from nightlab.judging.judge import Judge
 from nightlab.judging.log import JudgeLog
 from nightlab.judging.packet import in_share, packets
-from nightlab.judging.pilot import Gate, Pilot, chosen, doubtful, summarize
+from nightlab.judging.pilot import Gate, Pilot, chosen, doubtful, pooled, summarize
 from nightlab.judging.plain import Plain
 from nightlab.judging.rows import FIRST, JUDGMENTS, read_judgments, stands
 from nightlab.judging.telling import Told
@@ -76,8 +76,9 @@ async def run_judges(
     """Score all samples that lack a judgment of this judge by the plan's rubric; `on_progress` gets (judged, planned).
 
     `gate` is shown the pilot of a judge that reads, and says whether to go on. `again` asks once more for what was
-    given up. Raises FrozenError where the plan, its rubric or the judge's instructions changed, RubricError,
-    BlindnessError, BudgetExceeded, StorageError, BrainFailed, BatchPending; what was judged before stays.
+    given up, and after a pilot whose reply was to stop. Raises FrozenError where the plan, its rubric or the judge's
+    instructions changed, RubricError, BlindnessError, BudgetExceeded, StorageError, BrainFailed, BatchPending; what
+    was judged before stays.
     """
     await asyncio.to_thread(verify, plan)  # it may hash gigabytes of weights
     rubric = Rubric.load(plan.rubric)
@@ -148,7 +149,9 @@ class _Judging:
             if again:
                 work.allow_again(self.repeats)
             await work.run(work.open_batches(), concurrency)
-            stopped = "" if await self._pilot(work, concurrency, gate) else "the reply to the pilot says so"
+            stopped = (
+                "" if await self._pilot(work, concurrency, gate, again=again) else "the reply to the pilot says so"
+            )
             for _ in range(0 if stopped else PASSES):
                 before = (work.tally.judged, len(work.tally.rejected))
                 await work.run(work.compose(work.missing(self.repeats)), concurrency)
@@ -158,10 +161,14 @@ class _Judging:
             stopped = stopped or ("too many batches were rejected" if work.hopeless else "")
         return work.tally, stopped
 
-    async def _pilot(self, work: Audited, concurrency: int, gate: Gate | None) -> bool:
-        """Judge some samples of each stratum first and show them; whether the judging may go on."""
+    async def _pilot(self, work: Audited, concurrency: int, gate: Gate | None, *, again: bool) -> bool:
+        """Judge some samples of each stratum first and show them; whether the judging may go on.
+
+        What was decided stands; `again` asks anew where that was to stop.
+        """
         who = (self.seat.judge.name, self.rubric.sha)
-        if who in work.log.gates or self.seat.role != FIRST or not self.plan.judge.pilot:
+        decided = work.log.gates.get(who) or (who in work.log.gates and not again)
+        if decided or self.seat.role != FIRST or not self.plan.judge.pilot:
             return work.log.gates.get(who, True)
         keys = chosen(self.rows, self.plan.judge.pilot, self.plan.sampling.seed)
         if 2 * len(keys) > len(self.rows):
@@ -182,6 +189,7 @@ class _Judging:
             self.plan.name,
             self.seat.judge.name,
             summarize({str(row["key"]): row for row in self.rows}, judged),
+            pooled(judged),
             len(judged),
             work.tally.refused,
             tuple(work.tally.rejected),

@@ -240,6 +240,7 @@ class Audited:
             row = {"key": item["key"], "judge": seat.judge.name, "repeat": batch.repeat}
             row |= {"scores": dict(verdict.scores), "notes": dict(verdict.notes), "rubric": self.rubric.sha}
             row |= {"batch": batch.id, "packet": packet.sha, "request": verdict.request, "position": position}
+            row |= {} if (at := verdict.position_in_request) is None else {"position_in_request": at}
             row |= {"role": seat.role} if seat.role != "first" else {}
             row |= {"protocol": seat.judge.protocol} if seat.judge.protocol else {}
             yield row | ({"rejected": why} if why else {}) | {"t": now()}

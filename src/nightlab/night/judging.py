@@ -28,17 +28,16 @@ from nightlab.record.diary import Diary
 from nightlab.record.mentions import Mention
 
 BY = "nightlab: audit of judges"
-LOOK = 5.0
+LOOK = 1.0
 """Seconds between looks for a reply."""
-_STOP = re.compile(r"\W*(stop|no|halt|wait|don'?t|do not|cancel)\b", re.IGNORECASE)
+_STOP = re.compile(r"^\W*(?:no|not|wait|do not|don['’]?t)\b|\b(?:stop|halt|cancel)\b", re.IGNORECASE)
+_ON = re.compile(r"\b(?:not|don['’]?t) (?:stop|halt|cancel|wait)\b", re.IGNORECASE)
 _COUNTS = ("planned", "judged", "na", "missing", "escalated", "refused", "stopped")
 
 
-async def judge_experiment(
-    lab: Lab, plan: Plan, night: str, events: EventLog, budget: Budget, stop: asyncio.Event
-) -> dict[str, Any]:
+async def judge_experiment(lab: Lab, plan: Plan, night: str, events: EventLog, budget: Budget) -> dict[str, Any]:
     """Judge what is missing by each judge of a plan; the first one's counts, and what a person should look at."""
-    gate = _gate(lab, plan, night, events, stop)
+    gate = _gate(lab, plan, night, events)
     await asyncio.to_thread(_take_back, lab, plan, events)
     results = await _judged(lab, plan, events, budget, gate)
     if await asyncio.to_thread(_take_back, lab, plan, events):
@@ -82,8 +81,11 @@ async def _judged(
     return results
 
 
-def _gate(lab: Lab, plan: Plan, night: str, events: EventLog, stop: asyncio.Event) -> Gate | None:
-    """Ask in the diary, and wait for a reply as long as the plan says; without one the judging goes on."""
+def _gate(lab: Lab, plan: Plan, night: str, events: EventLog) -> Gate | None:
+    """Ask in the diary, and wait for a reply as long as the plan says; without one the judging goes on.
+
+    A night that ends meanwhile cancels the wait: nothing is decided, and the next one asks again.
+    """
     minutes = plan.judge.pilot_minutes
     if not minutes:
         return None
@@ -91,13 +93,24 @@ def _gate(lab: Lab, plan: Plan, night: str, events: EventLog, stop: asyncio.Even
     async def gate(pilot: Pilot) -> bool:
         asked = Diary(lab.diary).ask(night, _question(lab, pilot, minutes))
         events.once(f"pilot/{plan.name}/{asked.id}", "question", question=asked.id, text=asked.text, about=plan.name)
-        until = time.monotonic() + 60 * minutes
-        while (reply := _reply(lab, asked.id)) is None and time.monotonic() < until and not stop.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), min(LOOK, max(0.0, until - time.monotonic())))
-        return reply is None or not _STOP.match(reply)
+        reply = await _answered(lab, asked.id, time.monotonic() + 60 * minutes)
+        return reply is None or not says_stop(reply)
 
     return gate
+
+
+async def _answered(lab: Lab, question: str, until: float) -> str | None:
+    """The reply to a question; None where none came in time."""
+    while True:
+        reply = _reply(lab, question)
+        if reply is not None or time.monotonic() >= until:
+            return reply
+        await asyncio.sleep(min(LOOK, max(0.0, until - time.monotonic())))
+
+
+def says_stop(reply: str) -> bool:
+    """Whether a person's words are no or stop; where they could be read both ways, stopping costs less."""
+    return bool(_STOP.search(reply)) and not _ON.search(reply)
 
 
 def _question(lab: Lab, pilot: Pilot, minutes: float) -> Mention:

@@ -55,6 +55,7 @@ def analyze_experiment(lab: Lab, experiment: str) -> Analysis | RunAnalysis:
             cost=_cost(lab, nights),
             resamples=lab.config.bootstrap,
             others=claims_of_others(lab, folder.name),
+            folders=folders_of_others(lab, folder.name),
         )
         _KEPT[folder] = (_stamp(folder), analysis)
     return analysis
@@ -64,6 +65,11 @@ def claims_of_others(lab: Lab, experiment: str) -> dict[str, list[dict[str, Any]
     """The claims of all other experiments, by the name that claims are cited with."""
     names = (name for name in lab.experiment_names() if name != experiment)
     return {short_name(name): claim_rows(lab, name) for name in names}
+
+
+def folders_of_others(lab: Lab, experiment: str) -> list[Path]:
+    """The folders of all other experiments."""
+    return [lab.experiment(name) for name in lab.experiment_names() if name != experiment]
 
 
 def claim_rows(lab: Lab, experiment: str) -> list[dict[str, Any]]:

@@ -169,7 +169,7 @@ class NightWorks:
 
     async def _judges(self, experiment: str) -> dict[str, Any]:
         plan = Plan.load(self.lab.experiment(experiment))
-        result = await judge_experiment(self.lab, plan, self.night, self.events, self.budget, self.stop)
+        result = await judge_experiment(self.lab, plan, self.night, self.events, self.budget)
         looked = await asyncio.to_thread(look_at, self.lab, experiment, self.events)
         return result | ({"look": looked.document()} if looked else {})
 
