@@ -82,7 +82,7 @@ def test_judgments_of_a_batch_that_is_rejected_later_are_invalidated_and_asked_a
     def judge(script: Any) -> dict[str, Any]:
         with FakeMessagesAPI(script) as api:
             monkeypatch.setenv("ANTHROPIC_BASE_URL", api.url)
-            return asyncio.run(judge_experiment(lab, study.plan, "n1", events, budget, asyncio.Event()))
+            return asyncio.run(judge_experiment(lab, study.plan, "n1", events, budget))
 
     assert judge(good(study))["judged"] == 60
     analyze_experiment(lab, NAME)
