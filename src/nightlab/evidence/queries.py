@@ -22,7 +22,7 @@ from nightlab.files import canonical
 
 COUNTS = ("n", "planned", "answered", "judged", "missing", "level", "statement", "verdict")
 ANALYSES = (
-    *("mean", "difference", "least", "ratio", "interaction", "slope", "trend", "rank"),
+    *("mean", "difference", "least", "ratio", "mixed", "interaction", "slope", "trend", "rank"),
     *("peak", "runner_up", "lead", "share", "spread", "weakest", "gap"),
 )
 
@@ -101,6 +101,15 @@ class Queries:
         """The mean at `left` over the mean at `right`, paired by prompt."""
         self._look_into(dimension, left, right, over)
         return self._table.means(dimension, [left, right], over).ratio(0, 1)
+
+    def mixed(self, dimension: str, left: str, right: str, model: str) -> Markdown:
+        """The difference of two conditions of a model by a mixed-effects model with an intercept for each prompt."""
+        from nightlab.evidence.mixed import fit
+
+        sides = [{"model": model, "condition": name} for name in (left, right)]
+        masks = [self._table.mask(where) for where in sides]
+        scores = self._table.dimension(dimension)
+        return Markdown(str(fit(scores, self._table.prompt_codes, masks[0], masks[1])))
 
     def interaction(
         self,
