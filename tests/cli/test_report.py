@@ -61,6 +61,15 @@ def test_a_new_lab_without_experiments_is_audited_as_a_lab(call: Call, lab: Lab)
     assert "lab: 0 errors" in done.output
 
 
+def test_progress_of_a_plan_that_cannot_be_read_is_an_error(call: Call, lab: Lab) -> None:
+    folder = lab.experiments / "exp_008_empty"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("", "utf-8")
+    done = call("progress", "8")
+    assert done.exit_code == 2
+    assert "a plan must be a mapping" in done.output
+
+
 def test_what_is_not_there_is_said_and_the_report_stands(
     call: Call, experiment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

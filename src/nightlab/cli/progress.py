@@ -25,7 +25,7 @@ def progress(session: Session, experiment: str, as_json: bool) -> None:
     found = stand(lab, folder.name)
     if kind_of(folder) == "run" or found.problem:
         click.echo(json.dumps(found.as_data()) if as_json else _short(found.as_data()))
-        return
+        raise SystemExit(2 if found.problem else 0)
     cover = coverage(Plan.load(folder))
     if as_json:
         click.echo(json.dumps({"experiment": folder.name, **cover.document(), "judged": found.judged}))
