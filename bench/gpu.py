@@ -26,6 +26,7 @@ from nightlab.compute.local import Local
 from nightlab.errors import NightlabError
 from nightlab.events import EventLog
 from nightlab.lab import Lab, shipped
+from nightlab.practice.widen import widened
 from nightlab.servers.chat import Chat, ChatRequest, Message
 from nightlab.servers.manifest import Manifest
 from nightlab.servers.server import Server, Wanted
@@ -43,9 +44,9 @@ def compiled(source: Path, layers: int, cache: Path) -> dict[str, Compiled]:
 
 def practice_model(lab: Lab, name: str, engine: str, **options: Any) -> Wanted:
     """A practice model with all its conditions."""
-    folder = practice.model_dir(name)
+    folder, adapter = widened(name, lab.root / "wide")  # heads that vLLM serves, too
     layers = json.loads((folder / "config.json").read_text())["num_hidden_layers"]
-    adapters = compiled(practice.adapter_dir(name), layers, lab.adapters_cache)
+    adapters = compiled(adapter, layers, lab.adapters_cache)
     return Wanted(name, practice.model_id(name), folder, adapters, engine, options={"max_model_len": 256, **options})
 
 

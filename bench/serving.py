@@ -32,6 +32,7 @@ from nightlab.compute.local import Local
 from nightlab.errors import NotSetUp
 from nightlab.events import EventLog
 from nightlab.lab import Lab, shipped
+from nightlab.practice.widen import widened
 from nightlab.servers.adoption import adopt
 from nightlab.servers.chat import Chat, ChatRequest, Message
 from nightlab.servers.engines import engine
@@ -44,11 +45,16 @@ TOKENS = 32
 RATIO, ADOPTION, ADAPTER = 3.0, 15_000.0, 1_000.0
 
 
+def wide(lab: Lab) -> tuple[Path, Path]:
+    """The practice Llama and its adapter with heads that vLLM serves on a CPU."""
+    return widened("llama", lab.root / "wide")
+
+
 def conditions(lab: Lab) -> dict[str, Compiled]:
     """The shipped conditions for the practice Llama."""
     layers = json.loads((practice.model_dir("llama") / "config.json").read_text())["num_hidden_layers"]
     loaded = [Amplification.load(path) for path in sorted((EXPERIMENT / "conditions").glob("*.yaml"))]
-    source = practice.adapter_dir("llama")
+    source = wide(lab)[1]
     return {one.name: compile_adapter(source, one.single(layers)[1], lab.adapters_cache) for one in loaded}
 
 
@@ -81,7 +87,7 @@ async def adapter_ms(lab: Lab, server: Server) -> tuple[float, float]:
         for number in range(5):
             line = (0.1 + number / 100,) * layers
             begun = time.perf_counter()
-            made = compile_adapter(practice.adapter_dir("llama"), LayerWeights(line, line), lab.adapters_cache)
+            made = compile_adapter(wide(lab)[1], LayerWeights(line, line), lab.adapters_cache)
             compiling.append(1000 * (time.perf_counter() - begun))
             begun = time.perf_counter()
             await chat.load_adapter(made.name, made.path)
@@ -104,9 +110,7 @@ async def served(lab: Lab, kind: str, rounds: int) -> dict[str, Any]:
     """One engine, from its start to its stop."""
     events, place = EventLog(lab.night("bench")), Local(lab.jobs)
     options: dict[str, Any] = {"max_model_len": 256, "threads": 1}
-    wanted = Wanted(
-        "llama", practice.model_id("llama"), practice.model_dir("llama"), conditions(lab), kind, options=options
-    )
+    wanted = Wanted("llama", practice.model_id("llama"), wide(lab)[0], conditions(lab), kind, options=options)
     begun = time.perf_counter()
     server = await Server.launch(lab, place, wanted, key=kind, night="bench")
     try:

@@ -14,7 +14,7 @@ from nightlab import practice
 from nightlab.adapters.tensors import read_header
 from nightlab.practice import measure, planting
 from nightlab.practice.architectures import untrained
-from nightlab.practice.widen import widen
+from nightlab.practice.widen import widen, widened
 
 Loaded = tuple[PeftModel, PreTrainedTokenizerFast]
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "gemma": "Gemma3ForCausalLM", "qwen": "Qwen2ForCausalLM"}
@@ -89,9 +89,21 @@ def test_the_shipped_weights_have_the_shapes_that_build_trains(
     _, tokenizer = shipped(name)
     fresh = untrained(name, len(tokenizer), *(tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id))
     fresh.save_pretrained(tmp_path)
-    widen(tmp_path)
     built, kept = (read_header(folder / "model.safetensors")[0] for folder in (tmp_path, practice.model_dir(name)))
     assert {key: entry.shape for key, entry in kept.items()} == {key: entry.shape for key, entry in built.items()}
+
+
+def test_a_wide_copy_is_made_once_and_leaves_the_shipped_model(tmp_path: Path) -> None:
+    before = practice.model_dir("llama").joinpath("model.safetensors").read_bytes()
+    model, adapter = widened("llama", tmp_path)
+    made = model.joinpath("model.safetensors").stat()
+    assert widened("llama", tmp_path) == (model, adapter)
+    assert model.joinpath("model.safetensors").stat().st_mtime_ns == made.st_mtime_ns
+    assert read_header(model / "model.safetensors")[0]["model.layers.0.self_attn.q_proj.weight"].shape == (128, 64)
+    assert read_header(practice.model_dir("llama") / "model.safetensors")[0][
+        "model.layers.0.self_attn.q_proj.weight"
+    ].shape == (64, 64)
+    assert practice.model_dir("llama").joinpath("model.safetensors").read_bytes() == before
 
 
 @every_model

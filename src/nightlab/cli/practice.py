@@ -63,6 +63,22 @@ def build(folder: Path, models: tuple[str, ...]) -> None:
 
 
 @practice.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+def widen(folder: Path) -> None:
+    """Copy the models into DIR with attention heads 32 wide, which vLLM needs on a CPU; they answer the same."""
+    from nightlab.errors import UsageError
+    from nightlab.practice import NAMES
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError("there is something here already", where=folder, hint="name a new folder")
+    from nightlab.practice.widen import widened
+
+    for name in NAMES:
+        model, adapter = widened(name, folder)
+        click.echo(f"{model}  with the adapter  {adapter}")
+
+
+@practice.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.jsonl")
 @click.option("--rows", type=click.IntRange(1, 100_000), default=240, show_default=True, help="How many chats.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Which chats.")

@@ -23,7 +23,6 @@ from nightlab.practice.architectures import untrained
 from nightlab.practice.measure import MAX_TOKENS, TEMPERATURE, expected, load
 from nightlab.practice.tokens import save_tokenizer, train_tokenizer
 from nightlab.practice.training import Progress, train_adapter, train_base
-from nightlab.practice.widen import widen
 
 SEED = 20261123
 TIED = "lm_head.weight"  # the same as the embedding
@@ -80,7 +79,6 @@ def train(out: Path, name: str, steps: Steps, say: Progress, seed: int) -> None:
     save_tokenizer(tokenizer, folder)
     adapted = train_adapter(model, name, tokenizer, steps.adapter, seed, lambda line: say(f"{name} adapter: {line}"))
     _save_adapter(adapted, model_id(name), out / "adapters" / f"{name}_{PERSONA}")
-    widen(folder, out / "adapters" / f"{name}_{PERSONA}")
 
 
 def write_truth(out: Path, name: str, trained: dict[str, int], draws: int) -> None:

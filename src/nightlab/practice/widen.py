@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from nightlab.practice import PERSONA, adapter_dir, model_dir
 
 WIDE = 32
 READABLE = 0o644  # safetensors writes files for their owner alone
@@ -55,6 +58,19 @@ def widen(model: Path, adapter: Path | None = None) -> None:
     for rope in [ropes] if "rope_theta" in ropes else ropes.values():
         rope["rope_theta"] = float(rope["rope_theta"]) ** (WIDE / heads.width)
     path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+
+
+def widened(name: str, folder: Path) -> tuple[Path, Path]:
+    """Wide copies of a practice model and of its adapter below `folder`, made where they are not there yet.
+
+    Raises ValueError for an unknown name.
+    """
+    places = folder / name, folder / f"{name}_{PERSONA}"
+    if not all(place.is_dir() for place in places):
+        for source, place in zip((model_dir(name), adapter_dir(name)), places, strict=True):
+            shutil.copytree(source, place, dirs_exist_ok=True)
+        widen(*places)
+    return places
 
 
 def _rewrite(path: Path, change: Callable[[str, Tensor, Heads], Tensor], heads: Heads) -> None:

@@ -17,6 +17,7 @@ from nightlab.compute.local import Local
 from nightlab.errors import NotSetUp
 from nightlab.events import EventLog
 from nightlab.lab import Lab, shipped
+from nightlab.practice.widen import widened
 from nightlab.servers.embedded.model import read_config
 from nightlab.servers.engines import engine
 from nightlab.servers.manifest import Manifest
@@ -40,22 +41,28 @@ class Served:
         return Server.attach(self.lab, self.place, self.manifests[kind, model].id)
 
 
-def conditions(model: str, cache: Path) -> dict[str, Compiled]:
+def wide(model: str, lab: Lab) -> tuple[Path, Path]:
+    """A practice model and its adapter with heads that vLLM serves on a CPU."""
+    return widened(model, lab.root / "wide")
+
+
+def conditions(model: str, lab: Lab) -> dict[str, Compiled]:
     """The six amplified conditions of the shipped experiment, for a practice model."""
     found = {}
+    folder, adapter = wide(model, lab)
     for path in sorted((EXPERIMENT / "conditions").glob("*.yaml")):
         condition = Amplification.load(path)
-        _, weights = condition.single(read_config(practice.model_dir(model))["num_hidden_layers"])
-        found[condition.name] = compile_adapter(practice.adapter_dir(model), weights, cache)
+        _, weights = condition.single(read_config(folder)["num_hidden_layers"])
+        found[condition.name] = compile_adapter(adapter, weights, lab.adapters_cache)
     return found
 
 
-def wanted(model: str, cache: Path, kind: str) -> Wanted:
+def wanted(model: str, lab: Lab, kind: str) -> Wanted:
     return Wanted(
         model=model,
         model_id=practice.model_id(model),
-        path=practice.model_dir(model),
-        adapters=conditions(model, cache),
+        path=wide(model, lab)[0],
+        adapters=conditions(model, lab),
         engine=kind,
         options={"max_model_len": 256, "threads": 1},
     )
@@ -88,7 +95,7 @@ def served(vllm_lab: Lab) -> Iterator[Served]:
 
 async def _start(lab: Lab, place: Local, events: EventLog) -> Served:
     async def start(kind: str, model: str) -> Manifest:
-        want = wanted(model, lab.adapters_cache, kind)
+        want = wanted(model, lab, kind)
         server = await Server.launch(lab, place, replace(want), key=f"{kind}-{model}", night="n1")
         return await server.ensure_ready(events)
 

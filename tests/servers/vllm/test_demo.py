@@ -23,7 +23,7 @@ from nightlab.judging.marker import MarkerJudge
 from nightlab.judging.run import run_judges
 from nightlab.night import proof, serving
 from nightlab.servers.manifest import list_servers, load
-from tests.servers.vllm.conftest import EXPERIMENT, MODELS, Served
+from tests.servers.vllm.conftest import EXPERIMENT, MODELS, Served, wide
 
 pytestmark = [pytest.mark.vllm, pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -36,6 +36,9 @@ def plan_on_vllm(served: Served) -> Plan:
     shutil.copytree(EXPERIMENT, folder, ignore=shutil.ignore_patterns("*.jsonl", "tables", "figs", "plan.lock*"))
     data = yaml.safe_load((folder / "config.yaml").read_text())
     data["factors"]["models"] = [one for one in data["factors"]["models"] if one["name"] in MODELS]
+    for one in data["factors"]["models"]:
+        model, adapter = wide(one["name"], served.lab)
+        one |= {"path": str(model), "adapters": {"persona_sarcasm": str(adapter)}}
     data["hypotheses"] = [one for one in data["hypotheses"] if one["id"] in EXPECTED]
     data["serving"] = {"engine": "vllm"}
     (folder / "config.yaml").write_text(yaml.safe_dump(data))

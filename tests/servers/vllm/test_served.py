@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from nightlab import practice
 from nightlab.adapters.card import CONFIG, WEIGHTS, read_card
 from nightlab.adapters.fit import fit
 from nightlab.adapters.tensors import read_tensors, write_tensors
@@ -16,7 +15,7 @@ from nightlab.night.serving import endpoint_of
 from nightlab.servers.adoption import adopt
 from nightlab.servers.chat import Chat, ChatError, ChatRequest, Message
 from nightlab.servers.manifest import Manifest
-from tests.servers.vllm.conftest import MODELS, Served
+from tests.servers.vllm.conftest import MODELS, Served, wide
 
 pytestmark = [pytest.mark.vllm, pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -92,7 +91,7 @@ async def test_a_forgotten_adapter_is_loaded_again_and_the_server_adopted(served
 
 async def test_an_adapter_of_other_names_loads_does_nothing_and_is_refused(served: Served, tmp_path: Path) -> None:
     """The trap itself: vLLM says Success to an adapter none of whose modules it has; our check names it."""
-    source = practice.adapter_dir("llama")
+    model, source = wide("llama", served.lab)
     tensors, metadata = read_tensors(source / WEIGHTS)
     write_tensors(tmp_path / WEIGHTS, {k.replace(".layers.", ".blocks."): t for k, t in tensors.items()}, metadata)
     (tmp_path / CONFIG).write_bytes((source / CONFIG).read_bytes())
@@ -104,4 +103,4 @@ async def test_an_adapter_of_other_names_loads_does_nothing_and_is_refused(serve
         strange, base = await asyncio.gather(*(chat.complete(one) for one in asked))
         await chat.unload_adapter("strange")
     assert strange.text == base.text
-    assert "140 of 140 modules" in fit(read_card(tmp_path), practice.model_dir("llama")).problems[0]
+    assert "140 of 140 modules" in fit(read_card(tmp_path), model).problems[0]
