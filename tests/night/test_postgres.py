@@ -18,6 +18,7 @@ from nightlab.events import EventLog
 from nightlab.lab import Lab
 from nightlab.night import Options, preflight, run_night
 from nightlab.night.keeping import kept
+from nightlab.night.night import run_one
 from nightlab.record.diary import Diary
 from tests.night import forked
 from tests.night.conftest import git, make_lab
@@ -89,10 +90,20 @@ def sound(lab: Lab) -> None:
 def test_a_worker_killed_goes_on_from_postgres(server: tuple[str, Path, int], tmp_path: Path) -> None:
     for at in (3, 8, 12):
         lab = lab_on(server[0], tmp_path / f"lab{at}")
-        assert run(lab, tmp_path, "kill", str(at)).returncode == -signal.SIGKILL
+        killed = run(lab, tmp_path, "kill", str(at))
+        assert killed.returncode == -signal.SIGKILL, killed.stdout
         again = run(lab, tmp_path, "go", "0")
         assert again.stdout == "finished done\n", again.stderr
         sound(lab)
+
+
+def test_labs_on_one_server_keep_their_places_apart(server: tuple[str, Path, int], tmp_path: Path) -> None:
+    """Nights of two labs that begin in the same second have the same name: the second must not find the first's end."""
+    brain = [[{"call": "end_night", "input": {"reason": "done"}}]]
+    for name in ("one", "two"):
+        lab = lab_on(server[0], tmp_path / name)
+        result = run_one(lab, "20261125-010203", Options(hours=1), brain=Scripted(brain)).result
+        assert (result.state, result.reason) == ("finished", "done")
 
 
 def test_a_restart_of_the_server_in_mid_night_costs_nothing(server: tuple[str, Path, int], tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from nightlab.night import graph
 from nightlab.night.control import Control
 from nightlab.night.inputs import Inputs, resolve
 from nightlab.night.journal import Journal
+from nightlab.night.keeping import thread
 from nightlab.night.playbook import Playbook
 from nightlab.night.session import toolbox_of
 from nightlab.night.sub_session import SubSession
@@ -167,9 +168,9 @@ class NightStaff:
     async def _graph(self, session: SubSession) -> graph.Where:
         assert self.saver is not None
         app = graph.build(session, self.saver)
-        thread = f"{self.night}/{session.watch.name}"
+        name = thread(self.lab, self.night, session.watch.name)
         # In a context of its own: LangGraph would take a graph inside a task for a part of the outer graph.
-        work = graph.go_on(app, thread, session.watch)
+        work = graph.go_on(app, name, session.watch)
         return await asyncio.create_task(work, context=contextvars.Context())
 
     def _end(self, order: Order, session: SubSession, error: ToolFailure | NightlabError | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -33,6 +34,13 @@ Outcome = TypeVar("Outcome")
 def by_url(where: str) -> bool:
     """Whether the setting names a Postgres server, not a file."""
     return where.startswith(("postgresql://", "postgres://"))
+
+
+def thread(lab: Lab, night: str, watch: str) -> str:
+    """The name under which a watch's place is kept. On a server that several labs share, nights of theirs may begin in
+    the same second, so the lab is part of it; a lab that moved goes on from its files."""
+    own = f"{os.uname().nodename}:{lab.root}/" if by_url(lab.config.checkpoints) else ""
+    return f"{own}{night}/{watch}"
 
 
 Work = Callable[[Saver], Awaitable[Outcome]]

@@ -22,7 +22,7 @@ from nightlab.night import graph, pulse
 from nightlab.night.control import Control, size_of
 from nightlab.night.delegation import BrainFor, NightStaff
 from nightlab.night.journal import Journal
-from nightlab.night.keeping import Saver, kept
+from nightlab.night.keeping import Saver, kept, thread
 from nightlab.night.launch import preflight
 from nightlab.night.lock import LabLock
 from nightlab.night.minds import open_brain
@@ -193,7 +193,8 @@ class _Night:
         async def go_on(saver: Saver) -> graph.Where:
             self.staff.saver = saver
             app = graph.build(session, saver)
-            return await graph.go_on(app, f"{self.night}/{session.watch.name}", session.watch)
+            name = thread(self.lab, self.night, session.watch.name)
+            return await graph.go_on(app, name, session.watch)
 
         return await kept(self.lab, self.night, self.events, go_on)
 
