@@ -15,7 +15,7 @@ help:
 	@echo "make demo   one whole night on three tiny models, in a new ./demo-lab"
 	@echo "make test   every test, slow and real ones too, with coverage"
 	@echo "make lint   ruff, mypy --strict, sizes, floors, skills, generated files"
-	@echo "make bench  the speed of a sweep, of the embedded server, and of the demo night; the mutation test"
+	@echo "make bench  the speed of a sweep, of the embedded server, of judging, and of the demo night; the mutation test"
 	@echo "make docs   write tools/README.md and docs/reference anew"
 	@echo "make clean  remove .venv, caches and build outputs"
 
@@ -42,6 +42,7 @@ bench: dev
 	$(BIN)/python bench/embedded.py $(ARGS)
 	$(BIN)/python bench/serving.py $(ARGS)
 	$(BIN)/python bench/demo.py $(ARGS)
+	$(BIN)/python bench/judge.py $(ARGS)
 	$(BIN)/python bench/truth.py $(ARGS)
 
 docs: dev
