@@ -45,7 +45,7 @@ def test_an_unknown_model_names_the_known_ones() -> None:
 
 def test_all_weights_fit_in_the_repository() -> None:
     files = [path for folder in ("models", "adapters") for path in (ROOT / folder).rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 10_000_000  # a clone stays small
+    assert sum(path.stat().st_size for path in files) <= 7_500_000
 
 
 def _shapes(path: Path) -> dict[str, list[int]]:
