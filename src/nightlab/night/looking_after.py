@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 
 from nightlab.compute import open_place
 from nightlab.errors import NightlabError, ServerError, StorageError
@@ -21,10 +22,13 @@ LEASE_SHARE = 4  # a lease is renewed this many times within its length
 LOOK = 5.0  # seconds between two looks at the servers' jobs
 
 
-async def look_after(lab: Lab, night: str, events: EventLog, look: float = LOOK) -> None:
+async def look_after(
+    lab: Lab, night: str, events: EventLog, look: float = LOOK, runs: Callable[[Manifest], None] | None = None
+) -> None:
     """Go on until cancelled: renew the leases of a night's servers; see how their jobs stand, every `look` seconds.
 
-    What is wrong with one server, or a disk that is full for a while, costs no other one its lease.
+    `runs` hears at each look of every server whose job runs. What is wrong with one server, or a disk that is full for
+    a while, costs no other one its lease.
     """
     for error in damaged(lab):
         what = f"{error.what}: its server is not looked after, and ends by its lease"
@@ -37,18 +41,27 @@ async def look_after(lab: Lab, night: str, events: EventLog, look: float = LOOK)
             if manifest.night == night and manifest.lives:
                 due = time.monotonic() - renewed.get(manifest.job, float("-inf")) >= share
                 with contextlib.suppress(StorageError):  # the next look tries again, and who writes tells it
-                    if await _attend(lab, manifest, events, away, due):
+                    if await _attend(lab, manifest, events, away, due, runs):
                         renewed[manifest.job] = time.monotonic()
         await asyncio.sleep(min(look, share))
 
 
-async def _attend(lab: Lab, manifest: Manifest, events: EventLog, away: set[str], due: bool) -> bool:
+async def _attend(
+    lab: Lab,
+    manifest: Manifest,
+    events: EventLog,
+    away: set[str],
+    due: bool,
+    runs: Callable[[Manifest], None] | None,
+) -> bool:
     """Look after one server; whether its lease was renewed. Raises StorageError."""
     try:
         server = Server(lab, open_place(lab, manifest.place), manifest)
         if due:
             await asyncio.to_thread(server.renew)
-        await _check(server, manifest, events, away)
+        state = await _check(server, manifest, events, away)
+        if runs is not None and (state == "running" or (state == "starting" and await asyncio.to_thread(server.alive))):
+            runs(manifest)
     except StorageError:
         raise
     except NightlabError as error:
@@ -58,12 +71,12 @@ async def _attend(lab: Lab, manifest: Manifest, events: EventLog, away: set[str]
     return due
 
 
-async def _check(server: Server, manifest: Manifest, events: EventLog, away: set[str]) -> None:
-    """See whether a server's job is over, and say when its place does not answer and when it does again."""
+async def _check(server: Server, manifest: Manifest, events: EventLog, away: set[str]) -> str:
+    """How a server's job stands; say when its place does not answer and when it does again."""
     try:
         state = await server.check(events)
     except ServerError:
-        return  # it is recorded, and an event
+        return "over"  # it is recorded, and an event
     where = manifest.place
     if state == "unreachable" and where not in away:
         away.add(where)
@@ -72,3 +85,4 @@ async def _check(server: Server, manifest: Manifest, events: EventLog, away: set
     elif state != "unreachable" and where in away:
         away.discard(where)
         events.emit("place_back", place=where)
+    return state

@@ -15,14 +15,14 @@ from typing import Any
 
 from nightlab.budget import Budget
 from nightlab.compute.place import Place
-from nightlab.errors import NightlabError, ServerError, SweepStopped
+from nightlab.errors import BudgetExceeded, NightlabError, ServerError, SweepStopped
 from nightlab.events import EventLog
 from nightlab.experiments.looks import called_cells
 from nightlab.experiments.plan import Plan
 from nightlab.experiments.samples import Samples, sole_writer
 from nightlab.experiments.sweep import run_sweep
 from nightlab.lab import Lab
-from nightlab.night import mending, proof, serving
+from nightlab.night import gpu_time, mending, proof, serving
 from nightlab.night.judging import judge_experiment
 from nightlab.night.looking_after import look_after
 from nightlab.night.reporting import look_at
@@ -30,6 +30,7 @@ from nightlab.runs.plan import RunPlan, kind_of
 from nightlab.runs.runner import run_all
 from nightlab.servers import routes
 from nightlab.servers.leases import in_use
+from nightlab.servers.manifest import Manifest
 from nightlab.servers.server import Server
 
 Work = Callable[..., Coroutine[Any, Any, dict[str, Any]]]
@@ -57,7 +58,16 @@ class NightWorks:
         """Set to wake the waits under way, or the next one, once, so that a turn follows."""
         self._tasks: dict[str, asyncio.Task[dict[str, Any]]] = {}
         self._stores: dict[str, _Store] = {}
-        self._leases = asyncio.create_task(look_after(lab, night, events))
+        self._leases = asyncio.create_task(look_after(lab, night, events, runs=self._charge))
+
+    def _charge(self, manifest: Manifest) -> None:
+        """Count the GPU time of a server that runs; the night stops where its limit is reached."""
+        try:
+            gpu_time.charge(self.budget, manifest)
+        except BudgetExceeded as error:
+            if error.limit == "gpu_seconds" and not self.stop.is_set():
+                self.why_stopped = str(error)
+                self.stop.set()
 
     def ensure(self, handle: str) -> None:
         """Start the work of a handle unless it runs or is done. Raises NightlabError for one that names nothing."""
