@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from nightlab.evidence.power import read_power, simulate_power, verdict_on_plan, write_power
+from nightlab.evidence.power import ensure_power, read_power, simulate_power, verdict_on_plan
 from nightlab.experiments.change import apply, apply_to
 from nightlab.experiments.check import check
 from nightlab.experiments.freeze import freeze, verify
@@ -112,10 +112,8 @@ def _freeze(ctx: ToolContext, folder: Path) -> dict[str, Any]:
         question, frozen = runs.question, freeze_run(runs)
     else:
         plan = Plan.load(folder)
-        known = read_lock(folder) is not None
         question, frozen = plan.question, freeze(plan)
-        if not known:
-            write_power(folder, simulate_power(plan))
+        ensure_power(plan)
     message = f"{folder.name}: plan frozen before any data\n\n{question}"
     commit = commit_paths(ctx.lab, ctx.events, ctx.night, [folder], message, key=f"{folder.name}/frozen")
     sha = frozen.sha256

@@ -66,7 +66,8 @@ def test_a_night_is_judged_by_claude_and_its_cost_and_reliability_are_reported(
     assert any("The pilot of" in question.text for question in Diary(made.lab.diary).questions())
     report = (folder / "report.md").read_text()
     assert "claude-haiku-5-5" in report
-    assert "off by" in report
+    assert "| *reliability* | α " in report, "beside the means: copies were judged twice"
+    assert "gold: off, bias, n" in report
 
 
 def test_a_night_without_the_judges_key_asks_and_asks_no_model(tmp_path: Path, key: pytest.MonkeyPatch) -> None:

@@ -107,17 +107,13 @@ def _say_frozen(folder: Path) -> None:
 
 def _freeze(lab: Lab, plan: Plan) -> None:
     """Fix the plan and commit its hash before any data; one that is fixed must be unchanged."""
-    from nightlab.experiments.freeze import freeze
-    from nightlab.experiments.lock import read_lock
+    from nightlab.experiments.freeze import freeze, lacks_power
 
-    known = read_lock(plan.folder) is not None
     frozen = freeze(plan)
-    if not known:
-        from nightlab.evidence.power import simulate_power, verdict_on_plan, write_power
+    if lacks_power(plan.folder):  # else its libraries are not needed here
+        from nightlab.evidence.power import ensure_power, verdict_on_plan
 
-        found = simulate_power(plan)
-        write_power(plan.folder, found)
-        click.echo(f"Power: {verdict_on_plan(found)}")
+        click.echo(f"Power: {verdict_on_plan(ensure_power(plan))}")
     _commit_frozen(lab, plan.folder, frozen.sha256)
 
 

@@ -47,6 +47,7 @@ _ENDS: Mapping[str, tuple[JobState, str]] = {
     "REQUEUE_HOLD": ("lost", "held"),
 }
 KEYS = "tunnel_keys"  # beside the folder of the jobs
+NODE_LOOKS, NODE_PAUSE = 40, 0.5  # until the queue tells the node of a job that runs
 _LET_GO = 20.0  # seconds between scancel and the end of the last process, beyond the grace
 
 
@@ -199,7 +200,11 @@ class Slurm:
 
     async def reach(self, job: Job, port: int, proves: Proof) -> Route:
         """The first way to the job's node at whose end the right server answers. Raises NightlabError."""
-        row = await asyncio.to_thread(self.queue.row, job.id)
+        for _ in range(NODE_LOOKS):
+            row = await asyncio.to_thread(self.queue.row, job.id)
+            if row is None or row.node:
+                break
+            await asyncio.sleep(NODE_PAUSE)  # the job has begun already, and the queue has not told its node yet
         if row is None or not row.node or "[" in row.node or "," in row.node:
             raise NightlabError(f"Slurm job {job.id} has no single node", where=job.folder)
         address = await asyncio.to_thread(slurm_queue.node_address, row.node)

@@ -26,13 +26,14 @@ from nightlab.evidence.rows import Rows
 from nightlab.evidence.stats import ANECDOTE, Floats
 from nightlab.evidence.table import Table
 from nightlab.experiments.content import Cell
+from nightlab.experiments.freeze import POWER, lacks_power
 from nightlab.experiments.lock import Lock
 from nightlab.experiments.plan import Plan
 from nightlab.experiments.predictions import Below, Diffuse, Greater, Hypothesis, Peak, SamePeak, Trend
 from nightlab.experiments.rubric import Rubric
 from nightlab.files import write_atomic
 
-FILE = "power.json"
+FILE = POWER
 TRIALS, RESAMPLES = 20, 200
 MOST_SCORES = 120_000
 ENOUGH = 0.5
@@ -105,6 +106,18 @@ def write_power(folder: Path, found: Sequence[Power]) -> Path:
     document = {"verdict": verdict_on_plan(found), "hypotheses": [asdict(p) | {"said": p.sentence()} for p in found]}
     write_atomic(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     return path
+
+
+def ensure_power(plan: Plan) -> list[Power]:
+    """Simulate and write the power of a frozen plan that has no power.json and no data yet: what was found, or nothing.
+
+    A freeze that was cut off between its lock and its power gets it when it is called again.
+    """
+    if not lacks_power(plan.folder):
+        return []
+    found = simulate_power(plan)
+    write_power(plan.folder, found)
+    return found
 
 
 def read_power(folder: Path) -> Mapping[str, Any] | None:

@@ -24,6 +24,8 @@ from nightlab.experiments.samples import SAMPLES
 from nightlab.experiments.schema import Config
 from nightlab.files import sha256_json
 
+POWER = "power.json"
+
 
 @dataclass(frozen=True)
 class Frozen:
@@ -47,6 +49,11 @@ def freeze(plan: Plan) -> Frozen:
         raise error
     lock = write_lock(plan.folder, document(plan, treatments(plan)))
     return Frozen(lock.sha256, plan.folder / LOCK, lock.document["cells"]["count"])
+
+
+def lacks_power(folder: Path) -> bool:
+    """Whether the power of a plan is still to be simulated: before its data, and not more than once."""
+    return not ((folder / POWER).exists() or (folder / SAMPLES).exists())
 
 
 def verify(plan: Plan) -> Frozen:
