@@ -103,6 +103,8 @@ def test_jobs_that_are_no_servers_are_listed_with_their_owner_and_lease(call: Ca
     job.stop(grace=0.1)
     assert json.loads(call("servers", "--jobs", "--json").output) == []
     assert running.alive()
+    assert running.job is not None
+    running.job.stop(grace=0.1)
 
 
 def test_server_whose_process_is_gone_is_told(call: Call, lab: Lab) -> None:
