@@ -26,6 +26,7 @@ FLOORS = (
     ("judging", "runs", "training"),
     ("evidence",),
     ("record",),
+    ("audit",),
     (
         "agents",
         "skills",
@@ -37,16 +38,16 @@ FLOORS = (
         "tool_context",
     ),
     ("night",),
-    ("morning", "founding", "audit"),
+    ("morning", "founding"),
     ("cli", "__main__", "testing"),
 )
 ONE_ROOM = (
     FLOORS[0],
-    FLOORS[7],
+    FLOORS[8],
     ("compute", "job", "job_folder", "processes"),
-    FLOORS[10],
+    FLOORS[11],
 )  # files that make one room together
-TOOLS_SEE = 8  # tools/*.py stand above this floor
+TOOLS_SEE = 9  # tools/*.py stand above this floor
 LIGHT = ("errors", "secrets", "files", "settings", "lab", "events", "budget", "cli", "__main__")
 HEAVY = frozenset(
     [

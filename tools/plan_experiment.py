@@ -9,13 +9,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from nightlab.evidence.power import ensure_power, read_power, simulate_power, verdict_on_plan
+from nightlab.evidence.progress import progress
 from nightlab.experiments.change import apply, apply_to
 from nightlab.experiments.check import check
 from nightlab.experiments.freeze import freeze, verify
 from nightlab.experiments.lock import read_lock
 from nightlab.experiments.plan import Plan
 from nightlab.files import write_atomic
-from nightlab.night.progress import progress
 from nightlab.night.publish import commit_paths
 from nightlab.runs.freeze import freeze_run, verify_run
 from nightlab.runs.plan import RunPlan, kind_of

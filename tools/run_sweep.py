@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from nightlab.errors import NightlabError
+from nightlab.evidence.progress import RUNS
 from nightlab.experiments.freeze import verify
 from nightlab.experiments.plan import Plan
-from nightlab.night.progress import RUNS
 from nightlab.runs.freeze import verify_run
 from nightlab.runs.plan import RunPlan, kind_of
 from nightlab.toolbox import ToolContext, tool

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Literal
 
-from nightlab.night.reporting import claims_of, compile_words, verdicts_of
+from nightlab.evidence.cited import claims_of, verdicts_of
+from nightlab.night.reporting import compile_words
 from nightlab.record.state import ResearchState
 from nightlab.toolbox import ToolContext, ToolFailure, tool
 

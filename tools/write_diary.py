@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from nightlab.night.entry import write_entry
 from nightlab.night.reporting import compile_words
+from nightlab.record.entry import write_entry
 from nightlab.toolbox import ToolContext, tool
 
 

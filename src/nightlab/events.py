@@ -59,6 +59,7 @@ KINDS: dict[str, str] = {
     "analysis": "tables, figures and verdicts were computed",
     "report": "a report was compiled",
     "invalidation": "rows were marked as invalid: how they were chosen, how many, why, and the claims that flipped",
+    "audit": "an experiment, or the research state, was held against its own data: errors, warnings, notes, findings",
     "degradation": "something was skipped, cut, replaced or given up: what, why, where",
     "question": "a person was asked something",
     "reply_read": "a person's reply was read",

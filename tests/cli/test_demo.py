@@ -61,6 +61,8 @@ def test_it_leaves_figures_a_report_and_nothing_running(demo: dict[str, Any], ho
         assert list((folder / "figs").glob(f"*.{kind}"))
     assert (folder / "report.md").is_file()
     assert json.loads(nightlab(root, home, "servers", "--json").stdout) == []
+    diary = (root / "state" / "research_diary.md").read_text("utf-8")
+    assert f"- Audited {demo['experiment']}: nothing found." in diary
     status = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True)
     assert status.stdout == ""
 

@@ -17,6 +17,7 @@ from nightlab.experiments.identity import ModelIdentity, Treatments
 from nightlab.experiments.lock import write_lock
 from nightlab.experiments.plan import Plan
 from nightlab.files import JsonLines, write_atomic
+from nightlab.judging.packet import packets
 
 RANGES = ["layers_0_20", "layers_20_40", "layers_40_60", "layers_60_80", "layers_80_100"]
 TRUTH = {
@@ -134,7 +135,8 @@ def toy(
     write_lock(plan.folder, document(plan, treated))
     made = Made(plan.folder, list(product(plan, treated)), [], [])
     made.samples = [_sample(cell, text) for cell in made.cells]
-    made.judgments = _judgments(made.cells, truth, noise, random.Random(seed))
+    shown = {one.key: one.packet.sha for one in packets(made.samples, plan.config.sampling.seed, 0)}
+    made.judgments = _judgments(made.cells, shown, truth, noise, random.Random(seed))
     made.write()
     return made
 
@@ -211,7 +213,11 @@ def _sample(cell: Cell, text: str) -> dict[str, Any]:
 
 
 def _judgments(
-    cells: list[Cell], truth: Mapping[str, list[float]], noise: float, random_: random.Random
+    cells: list[Cell],
+    shown: Mapping[str, str],
+    truth: Mapping[str, list[float]],
+    noise: float,
+    random_: random.Random,
 ) -> list[dict[str, Any]]:
     shift: dict[str, float] = {}
     rows: list[dict[str, Any]] = []
@@ -230,7 +236,7 @@ def _judgments(
                 "scores": scores,
                 "notes": {},
                 "rubric": "r" * 16,
-                "packet": cell.key[:16],
+                "packet": shown[cell.key],
                 "position": len(rows),
                 "t": "2026-11-23T02:15:07.123Z",
             }

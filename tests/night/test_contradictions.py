@@ -9,11 +9,11 @@ import yaml
 
 from nightlab.events import EventLog
 from nightlab.evidence.assertions import Against
+from nightlab.evidence.cited import claims_of
 from nightlab.evidence.claims import Claim
 from nightlab.lab import Lab
 from nightlab.morning.beliefs import believed
 from nightlab.night.contradictions import raise_contradictions
-from nightlab.night.reporting import claims_of
 from nightlab.record.diary import Diary
 from nightlab.record.state import ResearchState
 

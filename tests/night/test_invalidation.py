@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from nightlab.cli import cli
 from nightlab.errors import UsageError
 from nightlab.events import EventLog
+from nightlab.evidence.cited import claims_of, verdicts_of
 from nightlab.evidence.design import read_design
 from nightlab.evidence.reproduce import rebuild
 from nightlab.evidence.withdrawn import read_withdrawn
@@ -22,7 +23,7 @@ from nightlab.files import JsonLines
 from nightlab.judging.invalid import Selection, mark
 from nightlab.lab import Lab
 from nightlab.night.invalidation import invalidate
-from nightlab.night.reporting import analyze_experiment, claims_of, report_experiment, verdicts_of
+from nightlab.night.reporting import analyze_experiment, report_experiment
 from nightlab.record.diary import Diary
 from nightlab.record.state import ResearchState
 from nightlab.servers.manifest import Manifest, save

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nightlab import __version__
-from nightlab.audit.finding import Finding, finding
+from nightlab.audit.finding import Finding, finding, of_error
 from nightlab.errors import NightlabError
 from nightlab.evidence.figure_files import drawn_from, is_whole
 from nightlab.evidence.record import Record, made
@@ -34,7 +34,7 @@ def made_again(folder: Path, root: Path, record: Record | None, *, pictures: boo
         try:
             names = rebuild_into(folder, into, pictures=draws)
         except NightlabError as problem:
-            yield _refused(problem, folder, root)
+            yield of_error("made-again", problem, folder, root)
             return
         yield from _compared(folder, into, names, root)
     there = {str(path.relative_to(folder)) for path in made(folder)}
@@ -48,21 +48,6 @@ def made_again(folder: Path, root: Path, record: Record | None, *, pictures: boo
         yield finding(
             "made-again", "note", folder, f"figures were checked by their hashes, not drawn again: {why}", root=root
         )
-
-
-def _refused(problem: NightlabError, folder: Path, root: Path) -> Finding:
-    where, _, line = str(problem.where or folder).rpartition(":")
-    place = Path(where) if line.isdigit() else Path(str(problem.where or folder))
-    path = place if place.is_absolute() else folder
-    return finding(
-        "made-again",
-        "error",
-        path,
-        problem.what,
-        line=int(line) if line.isdigit() else 0,
-        evidence=problem.hint or "",
-        root=root,
-    )
 
 
 def _compared(folder: Path, into: Path, names: list[str], root: Path) -> Iterator[Finding]:

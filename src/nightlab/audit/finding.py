@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from nightlab.errors import NightlabError
+
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 LONGEST = 300
@@ -23,11 +25,15 @@ class Finding:
     what: str
     evidence: str = ""
 
+    @property
+    def place(self) -> str:
+        """`file:line`, or the file."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
     def __str__(self) -> str:
         """The finding as a compiler would print it."""
-        place = f"{self.file}:{self.line}" if self.line else self.file
         shown = f"\n    {self.evidence}" if self.evidence else ""
-        return f"{place}: {self.level}: {self.what} [{self.check}]{shown}"
+        return f"{self.place}: {self.level}: {self.what} [{self.check}]{shown}"
 
 
 def finding(
@@ -45,6 +51,15 @@ def finding(
         path.relative_to(root) if isinstance(path, Path) and root is not None and path.is_relative_to(root) else path
     )
     return Finding(check, level, str(shown), line, _short(what), _short(evidence))
+
+
+def of_error(check: str, problem: NightlabError, path: Path, root: Path) -> Finding:
+    """The finding that an error is: at the file and line that it names, else at `path`."""
+    named, _, line = str(problem.where or "").rpartition(":")
+    place = Path(named if line.isdigit() else str(problem.where or path))
+    at = place if place.is_absolute() else path
+    number = int(line) if line.isdigit() else 0
+    return finding(check, "error", at, problem.what, line=number, evidence=problem.hint or "", root=root)
 
 
 def _short(text: object) -> str:

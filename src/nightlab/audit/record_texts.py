@@ -13,10 +13,10 @@ from nightlab.audit.finding import Finding, finding
 from nightlab.audit.history import History
 from nightlab.errors import NightlabError
 from nightlab.events import EventLog
+from nightlab.evidence.cited import claims_of, verdicts_of
 from nightlab.lab import Lab
-from nightlab.night.entry import Entry, entry_of, touched
-from nightlab.night.reporting import claims_of, verdicts_of
 from nightlab.record.diary import Diary
+from nightlab.record.entry import Entry, entry_of, touched
 from nightlab.record.state import ResearchState
 
 FIXED = ("What I did", "Problems and fixes")

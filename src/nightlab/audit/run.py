@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nightlab.audit import again, judged, record_texts, recorded, results, times
-from nightlab.audit.finding import Finding, Report, finding, ordered
+from nightlab.audit.finding import Finding, Report, finding, of_error, ordered
 from nightlab.audit.history import History
 from nightlab.errors import ConfigError, LabError, NightlabError, UsageError
 from nightlab.evidence.design import read_design
@@ -68,8 +68,8 @@ def _lab(root: Path) -> Lab | None:
 def _whole_lab(lab: Lab, folders: list[Path], pictures: bool) -> Iterator[Finding]:
     for folder in folders:
         yield from _experiment(folder, lab.root, pictures)
-    yield from _guarded("diary", lab.root, record_texts.diary(lab))
-    yield from _guarded("state", lab.root, record_texts.state(lab))
+    yield from _guarded("diary", lab.diary, lab.root, record_texts.diary(lab))
+    yield from _guarded("state", lab.state_file, lab.root, record_texts.state(lab))
     history = History(lab.root)
     for night in lab.night_names():
         for name in ("events.jsonl", "ledger.jsonl"):
@@ -80,14 +80,14 @@ def _experiment(folder: Path, root: Path, pictures: bool) -> Iterator[Finding]:
     if not (folder / ROWS[0]).is_file() or not (folder / ROWS[0]).stat().st_size:
         return
     history = History(root)
-    yield from _guarded("history", folder, recorded.against_git(folder, root, history))
+    yield from _guarded("history", folder, root, recorded.against_git(folder, root, history))
     try:
         lock, record = read_lock(folder), read_record(folder)
         assert lock is not None
         for name in ROWS:
             list(JsonLines(folder / name).read())
     except NightlabError as problem:
-        yield finding("files", "error", str(problem.where or folder), problem.what, evidence=problem.hint or "")
+        yield of_error("files", problem, folder, root)
         return
     if record is None:
         what = "no report was made here: there is nothing to hold the rows against"
@@ -96,10 +96,10 @@ def _experiment(folder: Path, root: Path, pictures: bool) -> Iterator[Finding]:
         yield from recorded.against_record(folder, root, record)
     if (folder / "report.md").is_file():
         yield from again.made_again(folder, root, record, pictures=pictures)
-        yield from _guarded("page", folder, recorded.page_of_report(folder, root))
+        yield from _guarded("page", folder, root, recorded.page_of_report(folder, root))
     yield from times.in_order(folder, root, lock)
     if not is_run(folder):
-        yield from _guarded("blind", folder, _judging(folder, root))
+        yield from _guarded("blind", folder, root, _judging(folder, root))
 
 
 def _judging(folder: Path, root: Path) -> Iterator[Finding]:
@@ -108,10 +108,11 @@ def _judging(folder: Path, root: Path) -> Iterator[Finding]:
     yield from judged.marked_again(folder, root, design)
 
 
-def _guarded(check: str, place: Path, found: Iterable[Finding]) -> Iterator[Finding]:
+def _guarded(check: str, place: Path, root: Path, found: Iterable[Finding]) -> Iterator[Finding]:
     """The findings of a check; damaged rows that stop it are a finding themselves."""
     try:
         yield from found
-    except (NightlabError, KeyError, TypeError, ValueError) as problem:
-        what = problem.what if isinstance(problem, NightlabError) else f"rows of an unknown form: {problem!r}"
-        yield finding(check, "error", str(getattr(problem, "where", None) or place), what)
+    except NightlabError as problem:
+        yield of_error(check, problem, place, root)
+    except (KeyError, TypeError, ValueError) as problem:
+        yield finding(check, "error", place, f"rows of an unknown form: {problem!r}", root=root)

@@ -15,9 +15,9 @@ from nightlab.cli.session import Session
 @click.pass_obj
 def progress(session: Session, experiment: str, as_json: bool) -> None:
     """Say how far EXPERIMENT is: counts, when it ends, which levels lack cells, and whether that is chance."""
+    from nightlab.evidence.progress import progress as stand
     from nightlab.experiments.coverage import coverage
     from nightlab.experiments.plan import Plan
-    from nightlab.night.progress import progress as stand
     from nightlab.runs.plan import kind_of
 
     lab = session.lab()

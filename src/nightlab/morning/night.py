@@ -65,6 +65,8 @@ class Story:
             self._trouble(kind, event)
         elif kind == "server_ready":
             self._mend(str(event.get("model", "")))
+        elif kind == "audit":
+            self._audited(event)
         elif kind == "correction":
             self.corrections.append(_sentence(event))
         elif kind == "commit":
@@ -92,6 +94,15 @@ class Story:
         where = clean(event.get("model") or event.get("where") or event.get("tool") or "", 40)
         before = self.troubles.get((what, where))
         self.troubles[(what, where)] = Trouble(what, where, before.times + 1 if before else 1)
+
+    def _audited(self, event: dict[str, Any]) -> None:
+        """What an audit found stands until the same thing is audited again."""
+        where = f"audit of {clean(event.get('audited', ''), 60)}"
+        self.troubles = {key: trouble for key, trouble in self.troubles.items() if trouble.where != where}
+        if lines := event.get("findings") or ():
+            count = event["errors"] + event["warnings"]
+            what = clean(f"{count} finding{'s' * (count > 1)}: {lines[0]}", 200)
+            self.troubles[(what, where)] = Trouble(what, where)
 
     def _mend(self, model: str) -> None:
         """A server that is ready has got over its failed starts."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nightlab.events import EventLog
+from nightlab.evidence.cited import short_name
 from nightlab.evidence.claims import Claim
 from nightlab.evidence.runs import RunClaim
 from nightlab.lab import Lab
-from nightlab.night.reporting import short_name
 from nightlab.record.diary import Diary
 from nightlab.record.mentions import Mention
 from nightlab.record.state import ResearchState

@@ -18,20 +18,14 @@ from typing import Any
 from nightlab.errors import PlanError
 from nightlab.events import EventLog
 from nightlab.evidence.analyze import analysed, analysed_without
+from nightlab.evidence.cited import claims_of, short_name, verdicts_of
 from nightlab.evidence.withdrawn import Change, compare, withdraw
 from nightlab.experiments.lock import read_lock
 from nightlab.experiments.marks import MARKS, Mark, Marks
 from nightlab.files import now, read_yaml
 from nightlab.judging.invalid import Marked, Selection, choose, mark, marks_of
 from nightlab.lab import Lab
-from nightlab.night.reporting import (
-    analyze_experiment,
-    claims_of,
-    manifests,
-    report_experiment,
-    short_name,
-    verdicts_of,
-)
+from nightlab.night.reporting import analyze_experiment, manifests, report_experiment
 from nightlab.record.state import ResearchState
 from nightlab.record.strike import strike
 

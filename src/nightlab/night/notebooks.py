@@ -10,7 +10,7 @@ from nightlab.events import EventLog
 from nightlab.evidence.notebook import NOTEBOOK, write_notebook
 from nightlab.evidence.runs import is_run
 from nightlab.lab import Lab
-from nightlab.night.entry import touched
+from nightlab.record.entry import touched
 
 
 def execute_notebooks(lab: Lab, events: EventLog) -> None:

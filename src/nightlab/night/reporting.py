@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from nightlab.budget import Budget, Limits
-from nightlab.errors import PlanError
 from nightlab.events import EventLog
 from nightlab.evidence.analysis import Analysis
 from nightlab.evidence.analyze import analyze, analyze_again
+from nightlab.evidence.cited import claim_rows, short_name
 from nightlab.evidence.context import FILE as CONTEXT
 from nightlab.evidence.lint import lint
 from nightlab.evidence.looking import Looked, take_look
@@ -24,9 +23,7 @@ from nightlab.evidence.report import compile_report, compile_text
 from nightlab.evidence.run_report import compile_run_report, compile_run_text
 from nightlab.evidence.runs import RunAnalysis, analyze_runs, analyze_runs_again, is_run
 from nightlab.evidence.sandbox import render
-from nightlab.evidence.withdrawn import read_withdrawn
 from nightlab.experiments.marks import MARKS
-from nightlab.files import read_yaml
 from nightlab.lab import Lab
 from nightlab.servers.manifest import list_servers
 
@@ -70,12 +67,6 @@ def claims_of_others(lab: Lab, experiment: str) -> dict[str, list[dict[str, Any]
 def folders_of_others(lab: Lab, experiment: str) -> list[Path]:
     """The folders of all other experiments."""
     return [lab.experiment(name) for name in lab.experiment_names() if name != experiment]
-
-
-def claim_rows(lab: Lab, experiment: str) -> list[dict[str, Any]]:
-    """The claims of an experiment as its claims.yaml holds them; none where it has none."""
-    path = lab.experiment(experiment) / "claims.yaml"
-    return (read_yaml(path, PlanError) or {}).get("claims") or [] if path.is_file() else []
 
 
 def look_at(lab: Lab, experiment: str, events: EventLog | None = None) -> Looked | None:
@@ -150,41 +141,6 @@ def nights_of(lab: Lab, experiment: str) -> Iterator[str]:
     for night in lab.night_names():
         if any(row.get("experiment") == experiment for row in EventLog(lab.night(night)).read()):
             yield night
-
-
-def claims_of(lab: Lab, experiment: str) -> list[tuple[str, str]]:
-    """The claims of an experiment as they are cited, `exp_001/c1`, with the sentence and what contradicts it."""
-    rows = claim_rows(lab, experiment)
-    return [(f"{short_name(experiment)}/{row['id']}", f"{row['sentence']}{_against(row)}") for row in rows]
-
-
-def _against(claim: Mapping[str, Any]) -> str:
-    others = ", ".join(f"`{other['id']}`" for other in claim.get("against") or ())
-    return f" Contradicts {others}." if others else ""
-
-
-def withdrawn_of(lab: Lab, experiment: str) -> list[tuple[str, str]]:
-    """The withdrawn claims of an experiment by the id they were cited by, struck through and with the reason."""
-    short = short_name(experiment)
-    return [
-        (f"{short}/{old.id}", f"~~{old.sentence}~~ **Update** ({old.date}): {old.why}; it is {old.now} now.")
-        for old in read_withdrawn(lab.experiment(experiment))
-    ]
-
-
-def verdicts_of(lab: Lab, experiment: str) -> list[tuple[str, str]]:
-    """The verdicts on an experiment's hypotheses: `exp_001/H1` and what the data say."""
-    path = lab.experiment(experiment) / "tables" / "verdicts.csv"
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as source:
-        rows = list(csv.DictReader(source))
-    return [(f"{short_name(experiment)}/{row['id']}", f"{row['verdict']}: {row['text']}") for row in rows]
-
-
-def short_name(experiment: str) -> str:
-    """exp_001 of exp_001_phase1_replication."""
-    return "_".join(experiment.split("_")[:2])
 
 
 def _cost(lab: Lab, nights: list[str]) -> dict[str, float] | None:

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nightlab.agents import AgentSpec
 from nightlab.errors import NightlabError
+from nightlab.evidence.cited import verdicts_of
 from nightlab.lab import Lab
-from nightlab.night.reporting import verdicts_of
 from nightlab.tool_signature import without_titles
 from nightlab.toolbox import ToolFailure
 

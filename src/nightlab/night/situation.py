@@ -12,9 +12,9 @@ from typing import Any
 
 from nightlab.budget import Budget
 from nightlab.errors import NightlabError, UsageError
+from nightlab.evidence.progress import progress
 from nightlab.experiments.plan import Plan
 from nightlab.lab import Lab
-from nightlab.night.progress import progress
 from nightlab.night.serving import ready_server
 from nightlab.record.diary import Diary
 from nightlab.record.state import ResearchState

@@ -16,20 +16,21 @@ from nightlab.budget import Budget, Limits
 from nightlab.compute import open_place
 from nightlab.errors import NightlabError
 from nightlab.events import EventLog
+from nightlab.evidence.progress import progress
 from nightlab.evidence.rows import read_rows
 from nightlab.experiments.lock import read_lock
 from nightlab.lab import Lab
+from nightlab.night.auditing import audit_touched
 from nightlab.night.contradictions import raise_contradictions
 from nightlab.night.control import left_unread
-from nightlab.night.entry import touched, write_entry
 from nightlab.night.lock import LabLock
 from nightlab.night.notebooks import execute_notebooks
 from nightlab.night.options import Ending, Result
-from nightlab.night.progress import progress
 from nightlab.night.publish import repository, say_branch
 from nightlab.night.reporting import analyze_experiment, report_experiment
 from nightlab.night.state import closing_key
 from nightlab.record.diary import Diary
+from nightlab.record.entry import touched, write_entry
 from nightlab.record.repository import SecretFound
 from nightlab.servers.leases import keep
 from nightlab.servers.manifest import list_servers
@@ -45,6 +46,7 @@ def wrap_up(lab: Lab, night: str, events: EventLog, state: Ending, why: str) -> 
         "reports": lambda: report_rest(lab, events),
         "notebooks": lambda: execute_notebooks(lab, events),
         "branch": lambda: say_branch(lab, events),
+        "audit": lambda: audit_touched(lab, events),
         "diary": lambda: write_entry(lab, night),
     }
     for name, step in steps.items():

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from nightlab.errors import NightlabError
 from nightlab.events import EventLog
+from nightlab.evidence.cited import claims_of, withdrawn_of
+from nightlab.evidence.progress import progress
 from nightlab.lab import Lab
-from nightlab.night.progress import progress
-from nightlab.night.reporting import claims_of, withdrawn_of
 from nightlab.record.diary import Diary
 from nightlab.record.state import ResearchState
 
@@ -37,22 +39,38 @@ def write_entry(lab: Lab, night: str) -> None:
 
 def entry_of(lab: Lab, night: str) -> Entry:
     """The entry of a night as its events and today's claims give it."""
-    events = list(EventLog(lab.night(night)).read())
+    events = _last_audits(list(EventLog(lab.night(night)).read()))
     names = touched(events)
     said: Row = next((row for row in reversed(events) if row["kind"] == "diary" and "title" in row), {})
     sections = {
         "Session summary": "\n\n".join(filter(None, (said.get("summary"), _summary(lab, events, names)))),
         "What I did": _bullets(_done(events)),
-        "Findings": _bullets(f"`{name}` {text}" for experiment in names for name, text in _findings(lab, experiment)),
+        "Findings": _bullets(line for name in names for line in _findings(lab, name)),
         "Problems and fixes": _bullets(_problems(events)),
         "Next session": "\n\n".join(filter(None, (said.get("next_session"), _bullets(_queue(lab))))),
     }
     return Entry(said.get("title") or default_title(names), sections, local_date(events), names)
 
 
-def _findings(lab: Lab, experiment: str) -> list[tuple[str, str]]:
+def _findings(lab: Lab, experiment: str) -> Iterator[str]:
     """The claims of an experiment, those that were withdrawn struck through."""
-    return [*withdrawn_of(lab, experiment), *claims_of(lab, experiment)]
+    try:
+        cited = [*withdrawn_of(lab, experiment), *claims_of(lab, experiment)]
+    except NightlabError as error:
+        yield _unread(lab, experiment, error)
+        return
+    yield from (f"`{name}` {text}" for name, text in cited)
+
+
+def _unread(lab: Lab, what: str, error: NightlabError) -> str:
+    """What stands in the entry in the place of a file that cannot be read: the rest of the entry is written."""
+    return f"{what} cannot be read: {error.what} ({lab.relative(Path(error.where or lab.root))})."
+
+
+def _last_audits(events: list[Row]) -> list[Row]:
+    """The events without the audits that were made again, as by a wrap-up that was cut off."""
+    last = {row["audited"]: number for number, row in enumerate(events) if row["kind"] == "audit"}
+    return [row for number, row in enumerate(events) if row["kind"] != "audit" or last[row["audited"]] == number]
 
 
 def touched(events: Iterable[Row]) -> list[str]:
@@ -73,7 +91,11 @@ def local_date(events: list[Row]) -> str | None:
 def _summary(lab: Lab, events: list[Row], names: list[str]) -> str:
     lines = []
     for name in names:
-        now = progress(lab, name)
+        try:
+            now = progress(lab, name)
+        except NightlabError as error:
+            lines.append(_unread(lab, name, error))
+            continue
         planned, answered = sum(now.planned.values()), sum(now.answered.values())
         lines.append(f"{name}: {answered} of {planned} cells answered, {now.judged} judged.")
     ended = next((row for row in reversed(events) if row["kind"] == "wrap_up"), None)
@@ -94,6 +116,8 @@ def _done(events: list[Row]) -> Iterator[str]:
                 yield f"Judged {_there(row)} samples, {row['na']} without a score."
             case "report":
                 yield f"Compiled `{row['path']}`."
+            case "audit":
+                yield f"Audited {row['audited']}: {counted(row)}."
             case "said":
                 heard = "Read" if row["read"] else "Too late to be read:"
                 yield f"{heard} what {row['by']} said: “{row['text'][:LONGEST_WORDS]}”"
@@ -110,6 +134,12 @@ def _done(events: list[Row]) -> Iterator[str]:
 def _there(row: Row) -> str:
     """How much of a work is done, however often it was cut off on the way."""
     return f"{row['planned'] - row['missing']} of {row['planned']}"
+
+
+def counted(audit: Row) -> str:
+    """What an audit found, in counts."""
+    told = [f"{audit[level]} {level}" for level in ("errors", "warnings", "notes") if audit[level]]
+    return ", ".join(told) or "nothing found"
 
 
 def _limits(limits: Row) -> str:
@@ -132,6 +162,10 @@ def _problems(events: list[Row]) -> Iterator[str]:
                 yield f"{row['what']}: {row['why']}"
             case "worker_lost":
                 yield f"The night's process was lost: {row['why']}; {'started again' if row['again'] else 'given up'}."
+            case "audit":
+                more = row["errors"] + row["warnings"] - len(row["findings"])
+                yield from (f"Audit: {found}" for found in row["findings"])
+                yield from [f"Audit: {more} more findings in {row['audited']}"] if more else []
             case "invalidation":
                 yield f"Took {row['samples']} answers of {row['experiment']} out ({row['what']}): {row['why']}"
             case "error":
@@ -141,9 +175,14 @@ def _problems(events: list[Row]) -> Iterator[str]:
 
 
 def _queue(lab: Lab) -> Iterator[str]:
-    for item in ResearchState(lab.state_file).queue():
-        if item.status in ("open", "partial"):
-            yield f"{item.experiment} {item.text} ({item.status})"
+    try:
+        queue = ResearchState(lab.state_file).queue()
+    except NightlabError as error:
+        yield _unread(lab, "The queue", error)
+        return
+    yield from (
+        f"{item.experiment} {item.text} ({item.status})" for item in queue if item.status in ("open", "partial")
+    )
 
 
 def _bullets(lines: Iterable[str]) -> str:
