@@ -44,6 +44,7 @@ SlurmdTimeout=3
 InactiveLimit=0
 KillWait=3
 MinJobAge=300
+MaxArraySize=4
 MailProg=/bin/true
 StateSaveLocation=$dir/state
 SlurmdSpoolDir=$dir/spool/%n

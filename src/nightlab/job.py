@@ -2,7 +2,8 @@
 
 It runs the command of a frozen spec in a session of its own, output to log.txt, and writes start.json and exit.json by
 rename. It ends the command's whole process tree (TERM, grace, KILL) on its own TERM, when stop.json stands in the
-folder, and when nobody renews the lease: a job whose owner died stops by itself. It runs a folder's command once; a
+folder, when a queue warns that its time is nearly over (USR1), and when nobody renews the lease: a job whose owner
+died stops by itself. It runs a folder's command once; a
 second start finds the lock or the exit file and leaves. Under a queue that starts a job again (Slurm) every start is
 a generation: a later one takes over from an earlier one where the spec allows it (`requeue`).
 Limits: Linux (/proc, prctl); the command dies with a kill -9 of this process, but leaves no exit file then ("lost").
@@ -40,15 +41,16 @@ GRACE = 5.0  # seconds between TERM and KILL, unless stop.json says otherwise
 TAKE_OVER = 60.0  # seconds that an earlier generation may take to leave
 BUSY = 75  # the exit status of a start that found another one at work (EX_TEMPFAIL)
 _KILLING = 5.0  # seconds that a killed process may take to be gone
-_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD}
+_SHARE = 0.8  # of the time between a queue's warning and its limit, in which the command may save where it stands
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 class Wrapper:
     """One run of one spec: the command, its lease, and its end."""
 
-    def __init__(self, folder: str, run: dict[str, object] | None = None) -> None:
-        self.folder, self.generation = folder, run
+    def __init__(self, folder: str, run: dict[str, object] | None = None, warned: float = 0.0) -> None:
+        self.folder, self.generation, self.warned = folder, run, warned
         with open(self.path(SPEC), encoding="utf-8") as source:
             self.spec = json.load(source)
         self.lease = Lease(self.path(LEASE), self.spec.get("lease_seconds"))
@@ -74,7 +76,7 @@ class Wrapper:
         if started is not None:
             os.close(started)
         reason = self._watch()
-        self._end_tree(self._grace())
+        self._end_tree(self._grace(reason))
         if reason != "superseded":
             ended = {"code": self._code(), "reason": reason, "seconds": round(time.time() - began, 3)}
             write_json(self.path(EXIT), {**ended, "run": self.generation, "t": time.time()})
@@ -117,15 +119,18 @@ class Wrapper:
         os.execvpe(self.argv[0], self.argv, {**os.environ, **self.spec["env"], MARK: self.folder})
 
     def _watch(self) -> str:
-        """Wait for the command's end, TERM, stop.json, a later generation or the lease; returns which it was."""
+        """Wait for the command's end, TERM, a warning, stop.json, a later generation or the lease; which it was."""
         while True:
             got = signal.sigtimedwait(_SIGNALS, self._look())
             self._reap()
-            told = got is not None and got.si_signo != signal.SIGCHLD
+            warned = got is not None and got.si_signo == signal.SIGUSR1
+            told = got is not None and got.si_signo not in (signal.SIGCHLD, signal.SIGUSR1)
             if os.path.exists(self.path(STOP)):
                 return "stopped"
             if self.status is not None and not told:
                 return "term" if self._told_too() else "exited"
+            if warned:
+                return "timeout"
             if told:
                 return "stopped" if self.generation is None else "term"
             if self.generation is not None and read_json(self.path(RUN)) not in (None, self.generation):
@@ -170,7 +175,10 @@ class Wrapper:
             self._reap()
         self._reap()
 
-    def _grace(self) -> float:
+    def _grace(self, reason: str) -> float:
+        """Seconds that the command has to end by itself: after a warning most of the time that is left."""
+        if reason == "timeout":
+            return max(GRACE, _SHARE * self.warned)
         said = (read_json(self.path(STOP)) or {}).get("grace", GRACE)
         return float(said) if isinstance(said, int | float) else GRACE
 
@@ -240,7 +248,8 @@ def main(arguments: list[str]) -> int:
         _leave_the_launcher(folder)
     run = generation() if "--queued" in arguments else None
     if run is not None:
-        return Wrapper(folder, run).run(None) if (leave := claim(folder, run)) is None else leave
+        warned = next((float(word.partition("=")[2]) for word in arguments if word.startswith("--warned=")), 0.0)
+        return Wrapper(folder, run, warned).run(None) if (leave := claim(folder, run)) is None else leave
     if os.getpid() != os.getsid(0) and os.getpid() != os.getpgid(0):
         os.setsid()
     if lock(folder, LOCK, 1.0) is None or os.path.exists(os.path.join(folder, START)):

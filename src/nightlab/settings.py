@@ -48,6 +48,9 @@ KEYS: dict[str, Key] = {
     "slurm_gres": Key(NOTHING, "what a Slurm job gets, such as gpu:1 or gpu:a100:2"),
     "slurm_time": Key(NOTHING, "the time limit of a Slurm job, as sbatch takes it; else the partition's default"),
     "slurm_flags": Key(NOTHING, "further flags of sbatch, such as --mem=64G --constraint=a100"),
+    "slurm_warning_seconds": Key(
+        120, "seconds before its time limit in which a Slurm job that can go on later saves where it stands", least=0
+    ),
     "slurm_python": Key(NOTHING, "the Python that starts a job on its node; else the lab's own"),
     "slurm_reach": Key("direct,ssh,srun", "the ways to a server on a compute node, in their order"),
     "ssh_config": Key(NOTHING, "the ssh_config for tunnels; else your own"),
@@ -116,6 +119,7 @@ class Config:
     slurm_gres: str
     slurm_time: str
     slurm_flags: str
+    slurm_warning_seconds: int
     slurm_python: str
     slurm_reach: str
     ssh_config: str

@@ -107,9 +107,24 @@ def test_a_job_picks_a_free_port_where_it_runs(anywhere: Place, tmp_path: Path) 
     assert job.port() == int(job.log.read_text()) > 0
 
 
-def test_many_jobs_are_started_at_once(anywhere: Place, tmp_path: Path) -> None:
-    specs = [spec(f"many-{n}", f"echo {n}; exit {n}", tmp_path) for n in range(3)]
+def test_many_jobs_are_started_at_once_and_a_queue_runs_a_few_at_a_time(anywhere: Place, tmp_path: Path) -> None:
+    specs = [spec(f"many-{n}", f"sleep 0.5; echo {n}; exit {n}", tmp_path) for n in range(5)]
     jobs = anywhere.start_all(specs, at_once=2)
     assert [job.id for job in anywhere.start_all(specs, at_once=2)] == [job.id for job in jobs]
+    assert anywhere.start_all([]) == []
     until(lambda: all(job.state() in OVER for job in jobs))
-    assert [(job.exit_code(), job.log.read_text()) for job in jobs] == [(0, "0\n"), (1, "1\n"), (2, "2\n")]
+    assert [(job.exit_code(), job.log.read_text()) for job in jobs] == [(n, f"{n}\n") for n in range(5)]
+    if anywhere.queues:
+        begun = sorted(job.began() or 0.0 for job in jobs)
+        assert all(begun[n + 2] - begun[n] > 0.4 for n in range(3)), "two at a time, over the size of an array, too"
+
+
+def test_one_of_many_jobs_is_ended_and_then_all(anywhere: Place, tmp_path: Path) -> None:
+    jobs = anywhere.start_all([spec(f"some-{n}", "echo $$; exec sleep 60", tmp_path) for n in range(3)], at_once=2)
+    until(lambda: all(job.state() == "running" and job.log.exists() and job.log.read_text() for job in jobs[:2]))
+    jobs[0].stop(grace=0.2)
+    assert [jobs[0].state(), jobs[1].state()] == ["stopped", "running"]
+    until(lambda: jobs[2].state() == "running" and jobs[2].log.exists() and jobs[2].log.read_text())
+    anywhere.stop_all(jobs, grace=0.2)
+    assert {job.state() for job in jobs} == {"stopped"}
+    assert not any(alive(int(job.log.read_text())) for job in jobs)

@@ -11,7 +11,8 @@ import pytest
 
 from nightlab.compute import open_place
 from nightlab.compute.place import JobState
-from nightlab.compute.slurm import Slurm, SlurmJob
+from nightlab.compute.slurm import Slurm
+from nightlab.compute.slurm_job import SlurmJob
 from nightlab.compute.slurm_site import inspect
 from nightlab.errors import NightlabError, PlaceUnreachable, UsageError
 from nightlab.lab import Lab
@@ -79,6 +80,16 @@ def test_a_job_is_submitted_once_and_run_once(cluster: Cluster, queue: Slurm, tm
     assert job.wait(60) == "finished"
     until(lambda: "COMPLETED" in cluster.slurm("squeue", "-h", "-t", "all", "-j", other, "-o", "%T"))
     assert (tmp_path / "runs").read_text() == "ran\n"
+    many = [spec(f"task-{n}", f"echo {n} >> tasks; sleep 1", tmp_path) for n in range(3)]
+    tasks = [job.id for job in queue.start_all(many)]
+    assert tasks == [f"{tasks[0].split('_')[0]}_{n}" for n in range(3)]
+    for folder in queue.folder.glob("task-*"):
+        (folder / "submitted.json").unlink()
+    (other_of_them,) = Slurm(queue.folder).start_all(many[1:2])  # asked for alone, it is found as a task all the same
+    assert other_of_them.id == tasks[1]
+    assert [job.id for job in Slurm(queue.folder).start_all(many)] == tasks
+    until(lambda: all(job.state() == "finished" for job in queue.start_all(many)))
+    assert sorted((tmp_path / "tasks").read_text().split()) == ["0", "1", "2"]
     with pytest.raises(NightlabError, match=r"refused.*partition"):
         queue.start(spec("nowhere", "true", tmp_path, resources={"partition": "moon"}))
     with pytest.raises(UsageError, match="gpus"):
@@ -131,6 +142,11 @@ def test_a_node_that_is_cut_off_and_a_time_limit(cluster: Cluster, queue: Slurm,
     # It may run on either node, and begins on n1, since n2 is full.
     train = queue.start(spec("train", "echo $$; echo run >> runs; exec sleep 99", tmp_path, lease, requeue=True))
     late = queue.start(spec("late", "echo $$; sleep 99", tmp_path, resources={"flags": "--nodelist=n2"}))
+    queue.warning = 120
+    save = "trap 'sleep 1; echo saved; exit 3' TERM; echo $$; sleep 99 & wait"
+    warned = queue.start(
+        spec("warned", save, tmp_path, requeue=True, resources={"time": "2", "flags": "--nodelist=n2"})
+    )
     for job in (server, train):
         until(running(job))
     (tmp_path / "go").touch()
@@ -148,6 +164,8 @@ def test_a_node_that_is_cut_off_and_a_time_limit(cluster: Cluster, queue: Slurm,
         until(lambda: train.state() == "queued", RECOGNISED)
         seen(late, "stopped", "timeout", timed)
         assert "DUE TO TIME LIMIT" in late.log.read_text()
+        seen(warned, "stopped", "timeout", timed)
+        assert (warned.exit_code(), warned.log.read_text().split()[1]) == (3, "saved"), "told before its time was over"
         cluster.slurm("scontrol", "update", f"jobid={train.id}", "StartTime=now")
         until(lambda: len(pids(train)) == 2)
         until(lambda: not alive(first))
@@ -182,5 +200,5 @@ def test_a_lab_on_slurm_is_checked_before_its_night(
 
 def test_slurm_that_is_not_installed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(NightlabError, match="squeue is not there"):
+    with pytest.raises(NightlabError, match="sbatch is not there"):
         Slurm(tmp_path / "jobs").start(spec("none", "true", tmp_path))

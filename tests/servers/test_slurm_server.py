@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from nightlab.adapters.compile import Compiled
-from nightlab.compute.slurm import Slurm, SlurmJob
+from nightlab.compute.slurm import Slurm
+from nightlab.compute.slurm_job import SlurmJob
 from nightlab.compute.slurm_queue import TIMEOUT
 from nightlab.errors import ServerError
 from nightlab.events import EventLog

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nightlab.compute.folders import FolderJob, folder_name, new_folder, spec_files, starting
-from nightlab.compute.place import Job, JobSpec, JobState
+from nightlab.compute.place import Job, JobSpec, JobState, stop_each
 from nightlab.compute.route import Proof, Route
 from nightlab.compute.tunnel import Tunnel, dial
 from nightlab.errors import NightlabError, PlaceUnreachable
@@ -81,6 +81,7 @@ class Box:
     """One box as a place; `folder` holds one folder for each job, on the file system that both see."""
 
     name = NAME
+    queues = False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
@@ -100,6 +101,10 @@ class Box:
     def start_all(self, specs: Sequence[JobSpec], at_once: int | None = None) -> list[Job]:
         """Start many jobs, all now: a box has no queue."""
         return [self.start(spec) for spec in specs]
+
+    def stop_all(self, jobs: Sequence[Job], grace: float = 5.0) -> None:
+        """End many jobs, all at the same time."""
+        stop_each(jobs, grace)
 
     def find(self, key: str) -> BoxJob | None:
         """The job of a key, from any process, or None."""

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +23,7 @@ PATIENCE = 30.0  # seconds that a start, or a stop beyond its grace, may take on
 WITHHELD = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")  # a job never needs what the brain needs
 
 
-class FolderJob:
+class FolderJob(ABC):
     """What every job is by its folder; how it stands is its place's own question."""
 
     place = ""
@@ -39,9 +40,9 @@ class FolderJob:
         known = {name: value for name, value in data.items() if name in JobSpec.__dataclass_fields__}
         return JobSpec(**known | {"argv": tuple(data["argv"])})
 
+    @abstractmethod
     def state(self) -> JobState:
         """How it stands now."""
-        raise NotImplementedError
 
     def exit_code(self) -> int | None:
         """The command's exit code, minus the signal that ended it; None while there is none."""
@@ -77,11 +78,7 @@ class FolderJob:
 
     def read(self, name: str) -> dict[str, Any] | None:
         """One of its small files, or None."""
-        try:
-            data = json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        return dict(data)
+        return read_file(self.folder, name)
 
     def freeze(self, spec: JobSpec) -> None:
         """Write the spec, once. Raises UsageError where the key has another one."""
@@ -96,6 +93,15 @@ class FolderJob:
     def last_words(self) -> str:
         """The end of its output."""
         return self.log.read_text(encoding="utf-8", errors="replace")[-500:] if self.log.exists() else "no output"
+
+
+def read_file(folder: Path, name: str) -> dict[str, Any] | None:
+    """One of the small files of a job's folder, or None."""
+    try:
+        data = json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return dict(data)
 
 
 def folder_name(key: str) -> str:

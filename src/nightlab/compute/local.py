@@ -30,7 +30,7 @@ from nightlab.compute.folders import (
     spec_files,
     starting,
 )
-from nightlab.compute.place import NEVER_STARTED, Job, JobSpec, JobState
+from nightlab.compute.place import NEVER_STARTED, Job, JobSpec, JobState, stop_each
 from nightlab.compute.route import Proof, Route, at
 from nightlab.errors import NightlabError
 from nightlab.files import write_atomic
@@ -104,6 +104,7 @@ class Local:
     """This machine as a place; `folder` holds one folder for each job."""
 
     name = "local"
+    queues = False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -122,6 +123,10 @@ class Local:
     def start_all(self, specs: Sequence[JobSpec], at_once: int | None = None) -> list[Job]:
         """Start many jobs, all of them now: this machine has no queue."""
         return [self.start(spec) for spec in specs]
+
+    def stop_all(self, jobs: Sequence[Job], grace: float = 5.0) -> None:
+        """End many jobs, all at the same time."""
+        stop_each(jobs, grace)
 
     def find(self, key: str) -> LocalJob | None:
         """The job of a key, from any process, or None."""

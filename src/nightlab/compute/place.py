@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
@@ -21,6 +22,7 @@ JobState = Literal["queued", "running", "unreachable", "finished", "failed", "st
 OVER: frozenset[JobState] = frozenset({"finished", "failed", "stopped", "lost"})
 Answer = TypeVar("Answer")
 AWAY = 2.0  # seconds between two questions to a place that does not answer
+_SIDE_BY_SIDE = 16  # jobs that are ended at the same time
 PORT = "{port}"
 """Stands in the command of a spec with `pick_port`; the job fills in a free port of the machine it runs on."""
 NEVER_STARTED = "never started"
@@ -93,12 +95,17 @@ class Place(Protocol):
     """Somewhere that commands run."""
 
     name: str
+    queues: bool
+    """Whether jobs wait there for their turn: only then does the `at_once` of `start_all` bind."""
 
     def start(self, spec: JobSpec) -> Job:
         """Start a job, or return the one that this key started before."""
 
     def start_all(self, specs: Sequence[JobSpec], at_once: int | None = None) -> list[Job]:
-        """Start many jobs; a queue runs at most `at_once` of them side by side, this machine all."""
+        """Start many jobs in one call, or find those started before; a queue runs at most `at_once` side by side."""
+
+    def stop_all(self, jobs: Sequence[Job], grace: float = 5.0) -> None:
+        """End many jobs of it, all at the same time. Raises NightlabError where one does not end."""
 
     def find(self, key: str) -> Job | None:
         """The job of a key, from any process, or None."""
@@ -114,6 +121,13 @@ class Place(Protocol):
 
     def gpus(self, resources: Mapping[str, str]) -> int:
         """How many GPUs a job with these resources holds, as far as the place knows."""
+
+
+def stop_each(jobs: Sequence[Job], grace: float = 5.0) -> None:
+    """End jobs side by side, for a place that has no word for many. Raises the first NightlabError."""
+    with ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE) as threads:
+        for done in [threads.submit(job.stop, grace) for job in jobs]:
+            done.result()
 
 
 async def ended(job: Job, *, timeout: float | None = None, renew: bool = True, look: float = 1.0) -> JobState:

@@ -25,6 +25,7 @@ WAITING = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "SUSPE
 RUNNING = frozenset({"RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "STOPPED", "RESIZING"})
 ALIVE = WAITING | RUNNING
 FRESH = 1.0  # seconds for which a look at the queue, or its failure, answers for all jobs
+LARGEST_ARRAY = 1000  # tasks, where Slurm does not tell: one less than its own default
 NEEDED = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
 _AWAY = re.compile(
     r"Unable to contact slurm controller|Connection (?:refused|reset|timed out)|Socket timed out|"
@@ -57,10 +58,14 @@ class SlurmQueue:
         self._away: PlaceUnreachable | None = None
         self._over: dict[str, Row] = {}
         self._accounting = True
+        self._largest: int | None = None
 
-    def row(self, job: str) -> Row | None:
-        """How a job stands in the queue, else the accounting; None where nobody knows it. Raises PlaceUnreachable."""
-        if (row := self._queued().get(job)) is not None:
+    def row(self, job: str, fresh: float = FRESH) -> Row | None:
+        """How a job stands in the queue, else the accounting; None where nobody knows it. Raises PlaceUnreachable.
+
+        A look that is at most `fresh` seconds old answers.
+        """
+        if (row := self._queued(fresh).get(job)) is not None:
             return row
         with self._lock:
             if job not in self._over:
@@ -91,16 +96,26 @@ class SlurmQueue:
             raise NightlabError(f"Slurm refused the job: {said}", hint="`nightlab doctor` checks the lab's settings")
         return done.stdout.strip().split(";")[0]
 
-    def cancel(self, job: str) -> None:
-        """End a job wherever it stands; one that is gone is no error. Raises PlaceUnreachable, NightlabError."""
-        done = run("scancel", job, timeout=self.patience)
+    def cancel(self, *jobs: str) -> None:
+        """End jobs wherever they stand; one that is gone is no error. Raises PlaceUnreachable, NightlabError."""
+        if not jobs:
+            return
+        done = run("scancel", *jobs, timeout=self.patience)
         self.forget()
         if done.returncode and not _GONE.search(done.stderr):
-            raise NightlabError(f"Slurm did not cancel job {job}: {done.stderr.strip()[:300]}")
+            shown = jobs[0] if len(jobs) == 1 else f"{jobs[0]} and {len(jobs) - 1} more"
+            raise NightlabError(f"Slurm did not cancel job {shown}: {done.stderr.strip()[:300]}")
 
-    def _queued(self) -> dict[str, Row]:
+    def largest_array(self) -> int:
+        """How many tasks an array may have. Raises PlaceUnreachable."""
+        if self._largest is None:
+            found = re.search(r"^MaxArraySize\s*=\s*(\d+)", run("scontrol", "show", "config").stdout, re.MULTILINE)
+            self._largest = max(1, int(found[1])) if found else LARGEST_ARRAY
+        return self._largest
+
+    def _queued(self, fresh: float) -> dict[str, Row]:
         with self._lock:
-            if time.monotonic() - self._looked <= FRESH:
+            if time.monotonic() - self._looked <= fresh:
                 if self._away is not None:
                     raise self._away
                 return self._rows

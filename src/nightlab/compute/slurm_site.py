@@ -33,7 +33,8 @@ def of_lab(lab: Lab) -> Slurm:
     asked = {name: value for name, value in said.items() if value != NOTHING}
     python = sys.executable if config.slurm_python == NOTHING else config.slurm_python
     ssh_config = None if config.ssh_config == NOTHING else str(Path(config.ssh_config).expanduser())
-    return Slurm(lab.jobs, asked, python, _queue(), Ways.of(config.slurm_reach, ssh_config))
+    ways = Ways.of(config.slurm_reach, ssh_config)
+    return Slurm(lab.jobs, asked, python, _queue(), ways, config.slurm_warning_seconds)
 
 
 def inspect(lab: Lab) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nightlab.compute import open_place
-from nightlab.compute.folders import FolderJob, spec_files
+from nightlab.compute.folders import read_file, spec_files
 from nightlab.compute.place import OVER, Job
 from nightlab.errors import NightlabError
 from nightlab.job_folder import EXIT, LEASE, SPEC
@@ -67,7 +67,7 @@ def job_rows(lab: Lab) -> list[dict[str, Any]]:
 
 def _job_row(lab: Lab, folder: Path, servers: Collection[str]) -> dict[str, Any] | None:
     """A living job by its folder; None for one that is over, or is a server."""
-    end, spec = FolderJob(folder).read(EXIT), FolderJob(folder).read(SPEC)
+    end, spec = read_file(folder, EXIT), read_file(folder, SPEC)
     if spec is None or spec["key"] in servers or (end is not None and end["reason"] != "term"):
         return None
     name, gpus = spec.get("place") or lab.config.place, 0
@@ -126,7 +126,7 @@ def _stopped(manifest: Manifest) -> float | None:
 
 def _lease(folder: Path, length: float | None) -> int | None:
     """Seconds that a lease still holds, by the clock of the shared files; None for a job without one."""
-    said = FolderJob(folder).read(LEASE)
+    said = read_file(folder, LEASE)
     if length is None or said is None:
         return None
     ends = (folder / LEASE).stat().st_mtime + float(said.get("seconds") or length)
