@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from nightlab.compute import open_place
 from nightlab.evidence.power import ensure_power, read_power, simulate_power, verdict_on_plan
 from nightlab.evidence.progress import progress
 from nightlab.experiments.change import apply, apply_to
@@ -16,9 +17,11 @@ from nightlab.experiments.freeze import freeze, verify
 from nightlab.experiments.lock import read_lock
 from nightlab.experiments.plan import Plan
 from nightlab.files import write_atomic
+from nightlab.lab import Lab
 from nightlab.night.publish import commit_paths
 from nightlab.runs.freeze import freeze_run, verify_run
 from nightlab.runs.plan import RunPlan, kind_of
+from nightlab.runs.starting import check_gpus
 from nightlab.toolbox import ToolContext, ToolFailure, tool
 
 FOLDERS = {"prompts": ".yaml", "conditions": ".yaml"}
@@ -60,7 +63,7 @@ async def plan_experiment(
     result: dict[str, Any] = {"experiment": name}
     if action == "freeze":
         result |= await asyncio.to_thread(_freeze, ctx, folder)
-    problems = await asyncio.to_thread(_problems, folder)
+    problems = await asyncio.to_thread(_problems, ctx.lab, folder)
     rows = [{"code": p.code, "what": p.what, "where": p.where, "remedy": p.remedy, "hint": p.hint} for p in problems]
     levels = [p.level for p in problems]
     result["problems"] = [row for row, level in zip(rows, levels, strict=True) if level == "error"]
@@ -80,13 +83,14 @@ def _power(folder: Path) -> dict[str, Any]:
     return {"verdict": verdict_on_plan(found), "hypotheses": [power.sentence() for power in found]}
 
 
-def _problems(folder: Path) -> list[Any]:
+def _problems(lab: Lab, folder: Path) -> list[Any]:
     """The check of a plan; a frozen one is compared with its lock instead."""
     if kind_of(folder) == "run":
         runs = RunPlan.load(folder)
         if read_lock(folder) is not None:
             verify_run(runs)
         _ = runs.inputs  # every input is there, or this says which is not
+        check_gpus(lab, runs, open_place(lab))
         return []
     plan = Plan.load(folder)
     if read_lock(folder) is not None:

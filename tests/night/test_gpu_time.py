@@ -11,7 +11,6 @@ from nightlab.compute import open_place
 from nightlab.compute.place import JobSpec
 from nightlab.events import EventLog
 from nightlab.lab import Lab
-from nightlab.night import gpu_time
 from nightlab.night.works import NightWorks
 from nightlab.servers.manifest import Manifest, save
 from tests.night.conftest import make_lab
@@ -59,14 +58,3 @@ async def test_the_limit_ends_the_night_before_it_is_crossed(tmp_path: Path) -> 
     works = await looked_after(lab, budget, lambda works: works.stop.is_set())
     assert works.why_stopped.startswith("gpu_seconds: 120 would be used of 100")
     assert budget.spent().gpu_seconds == 0
-
-
-def test_a_minute_is_charged_once_and_a_server_without_gpus_never(tmp_path: Path) -> None:
-    budget = Budget(tmp_path / "ledger.jsonl", Limits(gpu_seconds=3600))
-    before = gpu_time.MINUTE
-    for _ in range(5):
-        gpu_time.charge(budget, manifest(gpus=0))
-    assert budget.spent().gpu_seconds == 0
-    for _ in range(5):
-        gpu_time.charge(budget, manifest(gpus=1))
-    assert budget.spent().gpu_seconds in (before, 2 * before)

@@ -34,13 +34,17 @@ async def until(path: Path, seconds: float = 120.0) -> None:
 
 @pytest.mark.slow(15)
 @pytest.mark.real
-async def test_a_killed_training_job_is_started_again_and_goes_on(night: Night, data: Path) -> None:
+async def test_a_killed_training_job_is_started_again_and_goes_on(
+    night: Night, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lab = night.lab
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")  # what the place says it has
     (lab.root / "chats.jsonl").write_bytes(data.read_bytes())
     done = await night.call("train_adapter", name="sour", data="chats.jsonl", **ASKED)
     assert done.data == {"adapter": "adapters/sour", "handle": "train:sour"}, done
     place, events = Local(lab.jobs), EventLog(lab.night(NIGHT))
-    works = NightWorks(lab, place, NIGHT, events, Budget(lab.night(NIGHT) / "ledger.jsonl", Limits()))
+    budget = Budget(lab.night(NIGHT) / "ledger.jsonl", Limits())
+    works = NightWorks(lab, place, NIGHT, events, budget)
     try:
         works.ensure("train:sour")
         await until(lab.trained / "sour" / "checkpoint.pt")
@@ -59,6 +63,8 @@ async def test_a_killed_training_job_is_started_again_and_goes_on(night: Night, 
     started = [row for row in events.read() if row["kind"] == "training_started"]
     assert [row["attempt"] for row in started] == [1, 2]
     assert started[1]["step"] >= 2
+    spent = budget.by_who()["trainings"].gpu_seconds
+    assert spent in [2 * 60.0 * jobs for jobs in range(2, 9)], "two GPUs, a whole minute at least for each of two jobs"
     assert [row["adapter"] for row in events.read() if row["kind"] == "training_done"] == ["sour"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from nightlab.budget import Budget, Limits
+from nightlab.compute.gpu_time import GpuTime
 from nightlab.compute.local import Local
+from nightlab.compute.place import Job, JobState
 from nightlab.compute.sandbox.ladder import probe
 from nightlab.compute.slurm import Slurm
 from nightlab.compute.slurm_queue import SlurmQueue
-from nightlab.errors import FrozenError, PlanError, SweepStopped
+from nightlab.errors import FrozenError, PlanError, SweepStopped, UsageError
 from nightlab.events import EventLog
 from nightlab.experiments.samples import Samples
 from nightlab.lab import Lab
@@ -105,6 +109,43 @@ async def test_a_grid_becomes_rows_and_a_second_call_makes_nothing(tmp_path: Pat
     (plan.folder / "work.py").write_text(SCRIPT + "\n# changed")
     with pytest.raises(FrozenError, match="inputs"):
         await make(RunPlan.load(plan.folder))
+
+
+@pytest.mark.slow
+async def test_the_cards_of_this_machine_are_shared_out_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    says = 'import json, os; print(json.dumps({"card": int(os.environ["CUDA_VISIBLE_DEVICES"] or -1)}))'
+    command = ["python", "-c", says, "{rank}"]
+    plan = write(tmp_path, command=command, metrics={"card": "watch"}, artefacts=[], gpus=1)
+    freeze_run(plan)
+    with pytest.raises(UsageError, match="each run needs 1 GPU, and the sandbox shows a command none") as caught:
+        await make(plan)
+    assert 'containment = "none"' in (caught.value.hint or "")
+    (tmp_path / "pyproject.toml").write_text('[tool.nightlab]\ncontainment = "none"\n')
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4")
+    with pytest.raises(UsageError, match="each run needs 1 GPU, 2 side by side; this machine shows 1"):
+        await make(plan)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    lab, seen = Lab.find(plan.folder), []
+    place = Local(lab.cache / "jobs")
+    budget = Budget(tmp_path / "ledger.jsonl", Limits())
+    clock = GpuTime(budget, time.time())
+
+    def charge(job: Job, state: JobState, gpus: int) -> None:
+        seen.append(gpus)
+        clock.charge(job, gpus, state, "runs")
+
+    assert (await run_all(lab, plan, place, seen=charge)).made == 4
+    assert {row["metrics"]["card"] for row in rows(plan)} <= {4, 7}
+    assert set(seen) == {1}
+    assert budget.by_who()["runs"].gpu_seconds >= 4 * 60, "a minute at least for each of four jobs"
+    none = write(tmp_path / "none", command=command, metrics={"card": "watch"}, artefacts=[], replicates=1)
+    (tmp_path / "none" / "pyproject.toml").write_text('[tool.nightlab]\ncontainment = "none"\n')
+    freeze_run(none)
+    await make(none)
+    assert {row["metrics"]["card"] for row in rows(none)} == {-1}, "who asks for none is shown none"
 
 
 @needs_sandbox

@@ -95,6 +95,14 @@ class Budget:
         self._write({"op": "reserve", "key": key, "who": who, **asdict(amounts)})
         return Reservation(self, key)
 
+    def note(self, key: str, *, gpu_seconds: float, who: str) -> None:
+        """Write down what was used already, whatever the limits; a key that is there stays as it is."""
+        if not self.has(key):
+            used = Amounts(gpu_seconds=gpu_seconds)
+            # Not waited for: who lost the line in a power cut notes it again.
+            self._write({"op": "reserve", "key": key, "who": who, **asdict(used)}, sync=False)
+            self._settle(key, used)
+
     def has(self, key: str) -> bool:
         """Whether something was reserved under this key."""
         return key in self._entries

@@ -172,15 +172,28 @@ def _place(lab: Lab) -> Iterator[Check]:
     from nightlab.errors import NightlabError
 
     if lab.config.place == "slurm":
+        yield from _gpus_of_runs(lab, "the queue's GPUs")
         from nightlab.compute.slurm_site import inspect
 
         for right, what, command in inspect(lab):
             yield Check("ok" if right else "fix", what, command)
         return
     try:
-        yield Check("ok", f"place: {open_place(lab).name}")
+        place = open_place(lab)
+        yield Check("ok", f"place: {place.name}")
+        if count := place.gpus({}):
+            yield from _gpus_of_runs(lab, f"the {count} GPU{'s' if count > 1 else ''} here")
     except NightlabError as error:
         yield Check("fix", error.what, error.hint or "")
+
+
+def _gpus_of_runs(lab: Lab, which: str) -> Iterator[Check]:
+    """Whether the commands of `kind: run` see GPUs: those in the sandbox do not."""
+    if lab.config.containment == "none":
+        yield Check("ok", f"runs (kind: run) see {which} where their plan says `gpus: 1` or more")
+    else:
+        text = f"runs (kind: run) do not see {which}: their commands are in the sandbox"
+        yield Check("ok", text, 'containment = "none" in a lab that trusts its plans, and `gpus: 1` in the plan')
 
 
 def _disk(root: Path) -> Check:

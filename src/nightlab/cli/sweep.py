@@ -78,21 +78,22 @@ def _sweep_cells(lab: Lab, experiment: str, dry_run: bool) -> None:
 
 
 def _sweep_runs(lab: Lab, experiment: str, dry_run: bool) -> None:
+    from nightlab.compute import open_place
     from nightlab.runs.estimate import estimate_runs
     from nightlab.runs.freeze import freeze_run
     from nightlab.runs.plan import RunPlan
     from nightlab.runs.runner import run_all
+    from nightlab.runs.starting import check_gpus
 
-    plan = RunPlan.load(lab.experiment(experiment))
+    plan, place = RunPlan.load(lab.experiment(experiment)), open_place(lab)
+    check_gpus(lab, plan, place)
     if dry_run:
         click.echo(estimate_runs(plan))
         _say_frozen(plan.folder)
         return
     _commit_frozen(lab, plan.folder, freeze_run(plan).sha256)
     with _events(lab) as events:
-        from nightlab.compute import open_place
-
-        result = asyncio.run(_until_ended(run_all(lab, plan, open_place(lab), events=events)))
+        result = asyncio.run(_until_ended(run_all(lab, plan, place, events=events)))
     if error := result.error():
         raise error
     click.echo(f"{result.made} made, {result.failed} failed, {result.missing} missing of {result.planned}")

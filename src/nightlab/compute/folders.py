@@ -64,6 +64,11 @@ class FolderJob(ABC):
         start = self.read(job_folder.START)
         return float(start["t"]) if start else None
 
+    def ended(self) -> float | None:
+        """When its command had ended, in seconds since the epoch; None before, and where nobody lived to record it."""
+        end = self.read(job_folder.EXIT)
+        return float(end["t"]) if end and "t" in end else None
+
     def wait(self, timeout: float) -> JobState:
         """Block until it is over, at most `timeout` seconds; its state then."""
         deadline = time.monotonic() + timeout

@@ -84,6 +84,9 @@ class Job(Protocol):
     def began(self) -> float | None:
         """When its command began, in seconds since the epoch; None before."""
 
+    def ended(self) -> float | None:
+        """When its command had ended, in seconds since the epoch; None before, and where nobody lived to record it."""
+
     def stop(self, grace: float = 5.0) -> None:
         """End every process of it: TERM, then KILL after `grace` seconds. Nothing of it runs when this returns."""
 
@@ -130,18 +133,31 @@ def stop_each(jobs: Sequence[Job], grace: float = 5.0) -> None:
             done.result()
 
 
-async def ended(job: Job, *, timeout: float | None = None, renew: bool = True, look: float = 1.0) -> JobState:
-    """Wait until a job is over, its lease renewed meanwhile; its state, which is no end when the time is up."""
+async def ended(
+    job: Job,
+    *,
+    timeout: float | None = None,
+    renew: bool = True,
+    look: float = 1.0,
+    seen: Callable[[Job, JobState], None] = lambda job, state: None,
+) -> JobState:
+    """Wait until a job is over, its lease renewed meanwhile; its state, which is no end when the time is up.
+
+    `seen` hears at each look how it stands, and at its end.
+    """
     until = None if timeout is None else time.monotonic() + timeout
     lease = job.spec.lease_seconds
     renewed = float("-inf")
     while (state := await asyncio.to_thread(job.state)) not in OVER:
+        seen(job, state)
         if until is not None and time.monotonic() > until:
             break
         if renew and lease is not None and time.monotonic() - renewed > lease / 4:
             await asyncio.to_thread(job.renew)
             renewed = time.monotonic()
         await asyncio.sleep(min(look, (lease or 4 * look) / 4))
+    if state in OVER:
+        seen(job, state)
     return state
 
 

@@ -21,7 +21,7 @@ from nightlab.experiments.samples import SAMPLES, Samples
 from nightlab.judging.rows import JUDGMENTS, counts, read_judgments
 from nightlab.lab import Lab
 from nightlab.runs.plan import RunPlan, kind_of
-from nightlab.runs.runner import missing_runs
+from nightlab.runs.standing import missing_runs
 
 RUNS = "runs"
 """What stands for the model in the sweep of an experiment of `kind: run`."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from nightlab.compute import open_place
+from nightlab.compute.place import Job, JobState
 from nightlab.errors import NightlabError, ServerError, StorageError
 from nightlab.events import EventLog
 from nightlab.lab import Lab
@@ -20,15 +21,14 @@ from nightlab.servers.server import Server
 
 LEASE_SHARE = 4  # a lease is renewed this many times within its length
 LOOK = 5.0  # seconds between two looks at the servers' jobs
+Seen = Callable[[Manifest, Job, JobState], None]
 
 
-async def look_after(
-    lab: Lab, night: str, events: EventLog, look: float = LOOK, runs: Callable[[Manifest], None] | None = None
-) -> None:
+async def look_after(lab: Lab, night: str, events: EventLog, look: float = LOOK, seen: Seen | None = None) -> None:
     """Go on until cancelled: renew the leases of a night's servers; see how their jobs stand, every `look` seconds.
 
-    `runs` hears at each look of every server whose job runs. What is wrong with one server, or a disk that is full for
-    a while, costs no other one its lease.
+    `seen` hears at each look how every server's job stands. What is wrong with one server, or a disk that is full for a
+    while, costs no other one its lease.
     """
     for error in damaged(lab):
         what = f"{error.what}: its server is not looked after, and ends by its lease"
@@ -41,7 +41,7 @@ async def look_after(
             if manifest.night == night and manifest.lives:
                 due = time.monotonic() - renewed.get(manifest.job, float("-inf")) >= share
                 with contextlib.suppress(StorageError):  # the next look tries again, and who writes tells it
-                    if await _attend(lab, manifest, events, away, due, runs):
+                    if await _attend(lab, manifest, events, away, due, seen):
                         renewed[manifest.job] = time.monotonic()
         await asyncio.sleep(min(look, share))
 
@@ -52,16 +52,16 @@ async def _attend(
     events: EventLog,
     away: set[str],
     due: bool,
-    runs: Callable[[Manifest], None] | None,
+    seen: Seen | None,
 ) -> bool:
     """Look after one server; whether its lease was renewed. Raises StorageError."""
     try:
         server = Server(lab, open_place(lab, manifest.place), manifest)
         if due:
             await asyncio.to_thread(server.renew)
-        state = await _check(server, manifest, events, away)
-        if runs is not None and (state == "running" or (state == "starting" and await asyncio.to_thread(server.alive))):
-            runs(manifest)
+        await _check(server, manifest, events, away)
+        if seen is not None and (job := server.job) is not None:
+            seen(manifest, job, await asyncio.to_thread(job.state))
     except StorageError:
         raise
     except NightlabError as error:
@@ -71,12 +71,12 @@ async def _attend(
     return due
 
 
-async def _check(server: Server, manifest: Manifest, events: EventLog, away: set[str]) -> str:
-    """How a server's job stands; say when its place does not answer and when it does again."""
+async def _check(server: Server, manifest: Manifest, events: EventLog, away: set[str]) -> None:
+    """See how a server's job stands; say when its place does not answer and when it does again."""
     try:
         state = await server.check(events)
     except ServerError:
-        return "over"  # it is recorded, and an event
+        return  # it is recorded, and an event
     where = manifest.place
     if state == "unreachable" and where not in away:
         away.add(where)
@@ -85,4 +85,3 @@ async def _check(server: Server, manifest: Manifest, events: EventLog, away: set
     elif state != "unreachable" and where in away:
         away.discard(where)
         events.emit("place_back", place=where)
-    return state

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from nightlab.budget import Budget
-from nightlab.compute.place import Place
+from nightlab.compute.gpu_time import GpuTime
+from nightlab.compute.place import Job, JobState, Place
 from nightlab.errors import BudgetExceeded, NightlabError, ServerError, SweepStopped
 from nightlab.events import EventLog
 from nightlab.experiments.looks import called_cells
@@ -22,7 +25,7 @@ from nightlab.experiments.plan import Plan
 from nightlab.experiments.samples import Samples, sole_writer
 from nightlab.experiments.sweep import run_sweep
 from nightlab.lab import Lab
-from nightlab.night import gpu_time, mending, proof, serving
+from nightlab.night import mending, proof, serving
 from nightlab.night.judging import judge_experiment
 from nightlab.night.looking_after import look_after
 from nightlab.night.reporting import look_at
@@ -58,12 +61,16 @@ class NightWorks:
         """Set to wake the waits under way, or the next one, once, so that a turn follows."""
         self._tasks: dict[str, asyncio.Task[dict[str, Any]]] = {}
         self._stores: dict[str, _Store] = {}
-        self._leases = asyncio.create_task(look_after(lab, night, events, runs=self._charge))
+        self._gpu_time = GpuTime(budget, _began(events))
+        self._leases = asyncio.create_task(look_after(lab, night, events, seen=self._seen))
 
-    def _charge(self, manifest: Manifest) -> None:
-        """Count the GPU time of a server that runs; the night stops where its limit is reached."""
+    def _seen(self, manifest: Manifest, job: Job, state: JobState) -> None:
+        self._charge(job, state, manifest.gpus, "servers")
+
+    def _charge(self, job: Job, state: JobState, gpus: int, who: str) -> None:
+        """Count the GPU time of a job; the night stops where its limit is reached."""
         try:
-            gpu_time.charge(self.budget, manifest)
+            self._gpu_time.charge(job, gpus, state, who)
         except BudgetExceeded as error:
             if error.limit == "gpu_seconds" and not self.stop.is_set():
                 self.why_stopped = str(error)
@@ -172,7 +179,10 @@ class NightWorks:
         return {"planned": result.planned, "answered": result.answered, "missing": result.missing}
 
     async def _runs(self, plan: RunPlan) -> dict[str, Any]:
-        result = await run_all(self.lab, plan, self.place, events=self.events, budget=self.budget, night=self.night)
+        result = await run_all(
+            self.lab, plan, self.place, events=self.events, budget=self.budget, night=self.night,
+            seen=lambda job, state, gpus: self._charge(job, state, gpus, "runs"),
+        )  # fmt: skip
         if error := result.error():
             raise error
         return {"planned": result.planned, "answered": result.made, "failed": result.failed, "missing": result.missing}
@@ -186,7 +196,9 @@ class NightWorks:
     async def _train(self, name: str) -> dict[str, Any]:
         from nightlab.training.jobs import follow
 
-        return await follow(self.lab, self.place, name, self.events, {}, night=self.night)
+        gpus = self.place.gpus({})
+        seen = functools.partial(self._charge, gpus=gpus, who="trainings")
+        return await follow(self.lab, self.place, name, self.events, {}, night=self.night, seen=seen)
 
     @contextlib.contextmanager
     def _store(self, plan: Plan) -> Iterator[Samples]:
@@ -204,6 +216,12 @@ class NightWorks:
             if store.users == 0:
                 del self._stores[plan.name]
                 store.held.close()
+
+
+def _began(events: EventLog) -> float:
+    """When the night began, in seconds since the epoch."""
+    row = events.last("night_started")
+    return time.time() if row is None else datetime.fromisoformat(str(row["t"])).timestamp()
 
 
 def described(error: NightlabError) -> dict[str, Any]:

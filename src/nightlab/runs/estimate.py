@@ -6,8 +6,9 @@ import contextlib
 from statistics import median
 
 from nightlab.experiments.samples import Samples
-from nightlab.runs.plan import RunPlan
-from nightlab.runs.runner import missing_runs
+from nightlab.runs.plan import RunConfig, RunPlan
+from nightlab.runs.standing import missing_runs
+from nightlab.runs.starting import needs
 
 
 def estimate_runs(plan: RunPlan) -> str:
@@ -24,5 +25,11 @@ def estimate_runs(plan: RunPlan) -> str:
     return (
         f"{plan.name}: {grid} x {config.replicates} replicates; {len(rows)} made, {len(missing)} missing{search}\n"
         f"About {seconds:.0f} s with {config.max_parallel} side by side ({basis}). Local runs cost their time alone.\n"
-        f"Command: {' '.join(config.command)}"
+        f"{_gpus(config)}\nCommand: {' '.join(config.command)}"
     )
+
+
+def _gpus(config: RunConfig) -> str:
+    if config.gpus:
+        return f"{needs(config).capitalize()}, {config.gpus * config.max_parallel} in all side by side."
+    return "Runs see no GPU (`gpus: 1` in the plan asks for one each)."

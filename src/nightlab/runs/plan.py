@@ -96,14 +96,15 @@ class RunConfig(Record):
     artefacts: list[Name] = Field(default_factory=list)
     timeout_seconds: float = Field(default=600, gt=0)
     memory_gb: float = Field(default=4, gt=0)
+    gpus: int = Field(default=0, ge=0)
     max_parallel: int = Field(default=1, ge=1)
     search: Search | None = None
     hypotheses: list[RunHypothesis] = Field(default_factory=list)
     stop: RunStop = RunStop()
 
     def frozen(self) -> dict[str, Any]:
-        """What the plan's hash covers: all but how many runs go side by side."""
-        return self.model_dump(mode="json", exclude={"max_parallel"})
+        """What the plan's hash covers: all but how many runs go side by side, and GPUs where it asks for none."""
+        return self.model_dump(mode="json", exclude={"max_parallel", *(() if self.gpus else ("gpus",))})
 
 
 @dataclass(frozen=True)

@@ -9,67 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
-import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nightlab.budget import Budget
-from nightlab.compute.place import OVER, Job, JobSpec, Place
-from nightlab.errors import BudgetExceeded, SweepStopped
+from nightlab.compute.place import OVER, Job, JobState, Place
+from nightlab.errors import BudgetExceeded
 from nightlab.events import EventLog
 from nightlab.experiments.lock import read_lock
 from nightlab.experiments.samples import Samples, sole_writer
-from nightlab.files import now, write_atomic
+from nightlab.files import now
 from nightlab.lab import Lab
 from nightlab.runs.freeze import frozen_inputs, verify_run
-from nightlab.runs.one import LOG, SPEC
+from nightlab.runs.one import LOG
 from nightlab.runs.plan import RunCell, RunPlan
 from nightlab.runs.result import Result
 from nightlab.runs.search import Decision, search_state
+from nightlab.runs.standing import RunsResult, missing_runs
+from nightlab.runs.starting import Starter, attempt_of, check_gpus
 
 POLL = 0.1
 STARTING = 60.0  # seconds beyond its limit that a job may take to start and to end
 LEASE_SHARE = 4
+Seen = Callable[[Job, JobState, int], None]
 LOSSES = 2  # jobs of one run that may be lost (a machine went away) before it counts as failed
-
-
-@dataclass(frozen=True)
-class RunsResult:
-    """What became of a plan's runs: planned (the full grid), made and failed in this call, missing (none: done)."""
-
-    planned: int
-    made: int
-    failed: int
-    missing: int
-    seconds: float
-    stopped: str = ""
-    failure: str = ""
-    decisions: tuple[Decision, ...] = ()
-
-    def error(self) -> SweepStopped | None:
-        """Why it was given up, as an error to raise or to show."""
-        if not self.stopped:
-            return None
-        what = f"the runs stopped: {self.stopped}"
-        hint = "read the log of the run (its path is in failures.jsonl), mend the command, then run it again"
-        return SweepStopped(what, failure=self.failure, sample=self.stopped, hint=hint)
-
-
-def missing_runs(plan: RunPlan, samples: Samples, failed: frozenset[str] = frozenset()) -> list[RunCell]:
-    """The runs that come next: of a grid all that have no line yet, of a search those that it needs now."""
-    if plan.config.search is not None:
-        rows = {row["key"]: row for row in samples.rows()}
-        return list(search_state(plan, rows, failed).next)
-    lock = read_lock(plan.folder)
-    done = samples.keys()
-    grid = plan.grid(frozen_inputs(lock) if lock else None)
-    return [cell for cell in grid if cell.key not in done and cell.key not in failed]
 
 
 async def run_all(
@@ -80,14 +47,17 @@ async def run_all(
     events: EventLog | None = None,
     budget: Budget | None = None,
     night: str = "",
+    seen: Seen = lambda job, state, gpus: None,
 ) -> RunsResult:
-    """Make every run that is missing; raises FrozenError, LockHeld, StorageError. Cancelling it ends the jobs.
+    """Make every run that is missing. Cancelling it ends the jobs.
 
-    `night` is written down as the owner of the jobs.
+    Raises FrozenError, UsageError (no GPU for those that need one), LockHeld, StorageError. `night` is written down as
+    the owner of the jobs; `seen` hears how each stands, and how many GPUs it holds.
     """
     await asyncio.to_thread(verify_run, plan)
+    check_gpus(lab, plan, place)
     with sole_writer(plan.folder), contextlib.closing(Samples(plan.folder)) as samples:
-        runner = _Runner(lab, plan, place, samples, events, budget, night)
+        runner = _Runner(lab, plan, Starter(lab, plan, place, night), samples, events, budget, seen)
         return await runner.run()
 
 
@@ -96,14 +66,14 @@ class _Runner:
         self,
         lab: Lab,
         plan: RunPlan,
-        place: Place,
+        starter: Starter,
         samples: Samples,
         events: EventLog | None,
         budget: Budget | None,
-        night: str,
+        seen: Seen,
     ) -> None:
-        self._lab, self._plan, self._place, self._samples = lab, plan, place, samples
-        self._events, self._budget, self._night = events, budget, night
+        self._lab, self._plan, self._starter, self._samples = lab, plan, starter, samples
+        self._events, self._budget, self._seen = events, budget, seen
         self._made = 0
         self._failed: set[str] = set()
         self._streak: tuple[str, int] = ("", 0)
@@ -161,51 +131,18 @@ class _Runner:
     async def _one(self, cell: RunCell, jobs: set[asyncio.Task[Job]]) -> None:
         attempt = self._attempts[cell.key] + 1
         folder = self._plan.out(cell)
-        found = Result.read(folder) if self._attempt_of(folder) == attempt else None
+        found = Result.read(folder) if attempt_of(folder) == attempt else None
         if found is None:
-            starting = asyncio.create_task(asyncio.to_thread(self._start, cell, folder, attempt))
+            starting = asyncio.create_task(asyncio.to_thread(self._starter.start, cell, attempt))
             jobs.add(starting)  # a start that is cancelled half-way would leave a job that nobody knows
             found = await self._wait(await asyncio.shield(starting), folder)
             if found is None:
                 return
             jobs.discard(starting)
+        elif (job := self._starter.found(cell, attempt)) is not None:  # it ended while nobody looked
+            self._seen(job, await asyncio.to_thread(job.state), self._starter.gpus)
+        self._starter.over(cell)
         self._note(cell, found, attempt, folder)
-
-    def _attempt_of(self, folder: Path) -> int | None:
-        """Which attempt a run's folder is of."""
-        try:
-            return int(json.loads((folder / SPEC).read_text(encoding="utf-8"))["attempt"])
-        except FileNotFoundError:
-            return None
-
-    def _start(self, cell: RunCell, folder: Path, attempt: int) -> Job:
-        """Start the job of a run, or find it again."""
-        config = self._plan.config
-        if self._attempt_of(folder) != attempt:
-            (folder / "result.json").unlink(missing_ok=True)
-            spec = {
-                "v": 1,
-                "attempt": attempt,
-                "root": str(self._plan.root),
-                "argv": self._plan.argv(cell, folder),
-                "env": dict(config.env),
-                "seconds": config.timeout_seconds,
-                "memory_gb": config.memory_gb,
-                "metrics": list(config.metrics),
-                "metrics_from": config.metrics_from,
-                "artefacts": list(config.artefacts),
-                "containment": self._lab.config.containment,
-            }
-            write_atomic(folder / SPEC, json.dumps(spec, indent=1, ensure_ascii=False) + "\n")
-        return self._place.start(
-            JobSpec(
-                key=f"{self._plan.name}/{cell.key}/{attempt}",
-                argv=(sys.executable, "-P", "-m", "nightlab.runs.one", str(folder / SPEC)),
-                cwd=str(self._plan.root),
-                lease_seconds=self._lab.config.lease_seconds,
-                owner=self._night,
-            )
-        )
 
     async def _wait(self, job: Job, folder: Path) -> Result | None:
         """Wait for a job's end, and renew its lease meanwhile; None where everything stops before.
@@ -216,6 +153,7 @@ class _Runner:
         deadline = time.monotonic() + limit
         renewed = time.monotonic()
         while (state := await asyncio.to_thread(job.state)) not in OVER:
+            self._seen(job, state, self._starter.gpus)
             if self._over():
                 return None
             if state != "running":
@@ -227,6 +165,7 @@ class _Runner:
                 job.renew()
                 renewed = time.monotonic()
             await asyncio.sleep(POLL)
+        self._seen(job, state, self._starter.gpus)
         found = Result.read(folder)
         if found is not None:
             return found
@@ -248,7 +187,7 @@ class _Runner:
         log = str((folder / LOG).relative_to(self._plan.folder))
         told: dict[str, Any] = {"params": dict(cell.params), "replicate": cell.replicate, "seed": cell.seed}
         told |= {"log": log, "seconds": round(found.seconds, 3), "peak_mb": found.peak_mb, "attempt": attempt}
-        told |= {"place": self._place.name, "level": found.level, "t": now()}
+        told |= {"place": self._starter.place, "level": found.level, "t": now()}
         if found.status == "ok":
             self._samples.append(
                 {"key": cell.key, **told, "metrics": dict(found.metrics), "artefacts": dict(found.artefacts)}

@@ -17,6 +17,7 @@ import torch
 
 from nightlab.errors import UsageError
 from nightlab.files import write_atomic
+from nightlab.training import kept
 
 FILE = "checkpoint.pt"
 DAMAGED = "checkpoint.damaged"
@@ -39,6 +40,7 @@ def save(folder: Path, state: Checkpoint) -> None:
     content = io.BytesIO()
     torch.save({**vars(state), "resumed": list(state.resumed)}, content)
     write_atomic(folder / FILE, content.getvalue())
+    kept.tell_step(folder, state.step)
 
 
 def load(folder: Path, identity: str) -> tuple[Checkpoint | None, str | None]:
@@ -51,6 +53,7 @@ def load(folder: Path, identity: str) -> tuple[Checkpoint | None, str | None]:
         found = Checkpoint(**{**content, "resumed": tuple(content["resumed"])})
     except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError):
         path.replace(folder / DAMAGED)
+        (folder / kept.FILE).unlink(missing_ok=True)
         return None, f"the checkpoint could not be read and is kept as {DAMAGED}: the training began again"
     if found.identity != identity:
         hint = "train into another folder, or remove this one"
@@ -62,4 +65,5 @@ def load(folder: Path, identity: str) -> tuple[Checkpoint | None, str | None]:
 
 def remove(folder: Path) -> None:
     """Take the checkpoint away: the adapter stands."""
-    (folder / FILE).unlink(missing_ok=True)
+    for name in (FILE, kept.FILE):
+        (folder / name).unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """How much GPU memory a training takes, with the arithmetic: sums over what must be held, from config.json alone.
 
 Limits: an estimate for dense decoders (Llama, Qwen, Gemma, Mistral); attention is taken to be of the kind that stores
-no score matrix (SDPA). It was not measured on a GPU yet: leave some room.
+no score matrix (SDPA). On an H100, with the shape of Llama-3.1-8B, it was at most 3 % below what the card held, and up
+to a fifth above it where no gradient checkpointing is used (docs/guides/training.md).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import torch
 from nightlab.errors import LockHeld, NightlabError, UsageError
 from nightlab.files import JsonLines, canonical, clear_parts, storage, write_atomic
 from nightlab.job_folder import lock
-from nightlab.training import adapted, checkpoint, curve, provenance
+from nightlab.training import adapted, checkpoint, curve, kept, provenance
 from nightlab.training.chats import ChatData, held_out, read_chats
 from nightlab.training.descent import Descent, planned_steps
 from nightlab.training.examples import Example, examples
@@ -77,7 +77,8 @@ def _finished(work: _Work) -> dict[str, Any] | None:
 
 def _refuse_foreign(out: Path) -> None:
     """A folder that holds something else is not written into."""
-    ours = {METRICS, checkpoint.FILE, checkpoint.DAMAGED, _LOCK, "figs", "recipe.yaml", "adapter_config.json"}
+    ours = {METRICS, checkpoint.FILE, checkpoint.DAMAGED, kept.FILE, kept.STARTS, _LOCK, "figs", "recipe.yaml"}
+    ours.add("adapter_config.json")
     names = [path.name for path in out.iterdir()] if out.is_dir() else []
     strange = [name for name in names if name not in ours and not name.endswith((".part", ".safetensors"))]
     if strange:
