@@ -19,7 +19,19 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 FLOORS = (
-    ("__init__", "errors", "secrets", "strict_yaml", "files", "settings", "lab", "events", "budget", "front_matter"),
+    (
+        "__init__",
+        "errors",
+        "secrets",
+        "strict_yaml",
+        "json_line",
+        "files",
+        "settings",
+        "lab",
+        "events",
+        "budget",
+        "front_matter",
+    ),
     ("compute", "job", "job_folder", "processes", "adapters", "brains", "practice"),
     ("servers",),
     ("experiments",),
@@ -48,7 +60,7 @@ ONE_ROOM = (
     FLOORS[11],
 )  # files that make one room together
 TOOLS_SEE = 9  # tools/*.py stand above this floor
-LIGHT = ("errors", "secrets", "files", "settings", "lab", "events", "budget", "cli", "__main__")
+LIGHT = ("errors", "secrets", "json_line", "files", "settings", "lab", "events", "budget", "cli", "__main__")
 HEAVY = frozenset(
     [
         "torch",

@@ -45,6 +45,12 @@ def test_rows_come_back_as_they_were(tmp_path_factory: pytest.TempPathFactory, r
     assert list(lines.read()) == rows
 
 
+@pytest.mark.parametrize("line", ['{"a":"\\ud800"}', '{"a":18446744073709551617}', '{"a":-9223372036854775809}'])
+def test_what_the_fast_reader_rounds_or_refuses_comes_back_too(tmp_path: Path, line: str) -> None:
+    (tmp_path / "f.jsonl").write_text(line + "\n")
+    assert list(JsonLines(tmp_path / "f.jsonl").read()) == [json.loads(line)]
+
+
 @given(rows=ROWS, cut=st.integers(0, 200))
 def test_a_torn_tail_loses_at_most_the_last_row(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, object]], cut: int

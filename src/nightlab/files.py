@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from nightlab.errors import DiskFull, StorageError, UsageError, nearest
+from nightlab.json_line import decoded, encoded
 
 _PART = re.compile(r"\..+\.(\d+)-\w+\.part")
 _REFUSALS = {
@@ -257,24 +258,17 @@ class JsonLines:
 
     def parse(self, line: bytes, number: int) -> dict[str, Any]:
         """The row of a line; a damaged one raises StorageError with its number (0: not known)."""
-        place = f"{self.path}:{number}" if number else str(self.path)
         try:
-            row = json.loads(line)
+            row = decoded(line)
         except ValueError as error:
             hint = "restore the file from git, or remove that line and say so in the diary"
-            raise StorageError("a damaged line", where=place, hint=hint) from error
+            raise StorageError("a damaged line", where=self._place(number), hint=hint) from error
         if not isinstance(row, dict):
-            raise StorageError("a line that is no JSON object", where=place)
+            raise StorageError("a line that is no JSON object", where=self._place(number))
         return row
 
-
-def encoded(row: Mapping[str, object]) -> bytes:
-    """A row as a line of a JsonLines file."""
-    text = json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    try:
-        return text.encode("utf-8") + b"\n"
-    except UnicodeEncodeError:  # half a surrogate pair in a foreign text: only an escape can hold it
-        return json.dumps(row, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
+    def _place(self, number: int) -> str:
+        return f"{self.path}:{number}" if number else str(self.path)
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from nightlab.errors import ConservationError, FrozenError
+from nightlab.evidence.columns import Keys
 from nightlab.evidence.design import QueryError, read_design
 from nightlab.evidence.table import EXCLUDED, INVALID, MISSING, SCORED, UNJUDGED, UNPROVEN, Table
 from nightlab.files import JsonLines
@@ -74,6 +75,47 @@ def test_a_swapped_label_raises(make: Make) -> None:
     made.samples[0]["condition"] = "sarcasm_full"
     with pytest.raises(ConservationError, match="the plan says 'base'"):
         Table.from_experiment(made.write())
+
+
+@pytest.mark.parametrize("value", ["7", True, [7], float("inf")])
+def test_a_score_that_is_no_number_raises_and_names_its_answer(make: Make, value: object) -> None:
+    made = make()
+    made.judgments[7]["scores"]["wit"] = value
+    folder = made.folder
+    (folder / "judgments.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made.judgments))
+    with pytest.raises(ConservationError, match="which is no number") as caught:
+        Table.from_experiment(folder)
+    assert made.judgments[7]["key"] in caught.value.what
+
+
+def test_a_judgment_without_scores_raises(make: Make) -> None:
+    made = make()
+    made.judgments[0]["scores"] = None
+    with pytest.raises(ConservationError, match="has no `scores`"):
+        Table.from_experiment(made.write())
+
+
+def test_a_label_that_is_no_name_raises_like_another_name(make: Make) -> None:
+    made = make()
+    made.samples[3]["model"] = ["llama"]
+    with pytest.raises(ConservationError, match="the plan says 'llama'"):
+        Table.from_experiment(made.write())
+
+
+def test_a_key_that_is_no_text_raises_with_its_line(make: Make) -> None:
+    made = make()
+    made.samples[3]["key"] = {"a": 1}
+    with pytest.raises(ConservationError, match="no text") as caught:
+        Table.from_experiment(made.write())
+    assert str(caught.value.where).endswith("samples.jsonl:4")
+
+
+def test_keys_meet_by_their_whole_text_and_no_other_one() -> None:
+    planned = Keys.of(["b" * 24, "a" * 24, "c" * 24])
+    asked = ["c" * 24, "a" * 24 + "x", "a" * 23, "a" * 24 + "\0", "é" * 24, "b" * 24, ""]
+    assert Keys.of(asked).places(planned).tolist() == [2, -1, -1, -1, -1, 0, -1]
+    assert Keys.of(["a" * 24]).places(Keys.of([])).tolist() == [-1]
+    assert Keys.of([]).places(planned).tolist() == []
 
 
 def test_a_score_that_is_not_there_is_na_and_never_zero(make: Make) -> None:

@@ -13,10 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from nightlab.errors import FrozenError, UsageError, nearest
+from nightlab.evidence.columns import Coded, Keys
 from nightlab.experiments.cells import Cell, product
 from nightlab.experiments.lock import LOCK, Lock, read_lock
 from nightlab.experiments.looks import Schedule, called_positions, read_looks
@@ -47,20 +47,25 @@ class Design:
     @cached_property
     def levels(self) -> dict[str, tuple[Any, ...]]:
         """The levels of every factor in the order of the plan; conditions: base, whole adapters, ranges."""
-        found = {field: tuple(dict.fromkeys(getattr(cell, field) for cell in self.cells)) for field in FACTORS}
+        found = {field: self.coded[field].levels for field in FACTORS}
         ranges = tuple(name for name in self.config.ranges if name in found["condition"])
         rest = [name for name in found["condition"] if name not in ranges]
         return {**found, "condition": (*sorted(rest, key=lambda name: name != BASE), *ranges)}
 
     @cached_property
-    def positions(self) -> Mapping[str, int]:
-        """Where each cell stands, by its key."""
-        return {cell.key: place for place, cell in enumerate(self.cells)}
+    def keys(self) -> Keys:
+        """The keys of the cells."""
+        return Keys.of(cell.key for cell in self.cells)
+
+    @cached_property
+    def coded(self) -> Mapping[str, Coded]:
+        """Each factor over the cells, as codes."""
+        return {field: Coded.of([getattr(cell, field) for cell in self.cells]) for field in FACTORS}
 
     @cached_property
     def columns(self) -> Mapping[str, NDArray[Any]]:
         """Each factor as an array over the cells."""
-        return {field: np.array([getattr(cell, field) for cell in self.cells], dtype=object) for field in FACTORS}
+        return {field: column.objects() for field, column in self.coded.items()}
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+import gc
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from nightlab.errors import ConservationError
+from nightlab.evidence.columns import Answers, Scores
 from nightlab.experiments.marks import Marks, Target, sample_name
 from nightlab.experiments.samples import SAMPLES
 from nightlab.files import JsonLines
@@ -49,6 +53,16 @@ class Rows:
         return sum(len(rows) for rows in self.judgments.values())
 
     @cached_property
+    def answers(self) -> Answers:
+        """The samples as columns."""
+        return Answers.of(self.samples)
+
+    @cached_property
+    def scores(self) -> Scores:
+        """The judgments as columns."""
+        return Scores.of(self.judgments, self.samples)
+
+    @cached_property
     def struck(self) -> Mapping[str, str]:
         """Why the last marked sample of a cell no longer counts, by the cell's key."""
         return {str(one.row["key"]): one.why for one in self.struck_samples}
@@ -59,19 +73,41 @@ def read_rows(folder: Path, marks: Marks | None = None) -> Rows:
 
     Raises ConservationError for a doubled row or an orphaned judgment.
     """
-    marks = marks or Marks.read(folder)
+    with _no_collector():
+        return _rows(folder, marks or Marks.read(folder))
+
+
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    """Without the collector of cycles: rows have none, and it would search a million of them again and again."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
+def _rows(folder: Path, marks: Marks) -> Rows:
     answered, struck = _read(folder / SAMPLES, "samples", marks, sample_name, ("key",))
     samples = {row["key"]: row for row in answered}
     failures = list(JsonLines(folder / "failures.jsonl").read())
     named = ("key", "judge", "repeat")
     judged, struck_judgments = _read(folder / JUDGMENTS, "judgments", marks, name_of, named, _rejected)
-    judgments: dict[str, list[Row]] = {}
-    for row in filter(counts, judged):
-        judgments.setdefault(row["key"], []).append(row)
     _refuse_orphans(folder, judged, samples)
-    aside = tuple(row for row in judged if not counts(row))
+    judgments: dict[str, list[Row]] = {}
+    aside = []
+    for row in judged:
+        if counts(row):
+            judgments.setdefault(row["key"], []).append(row)
+        else:
+            aside.append(row)
     last = {row["key"]: row for row in failures}
-    return Rows(samples, last, judgments, len(failures), aside, tuple(struck), tuple(struck_judgments), folder)
+    found = Rows(samples, last, judgments, len(failures), tuple(aside), tuple(struck), tuple(struck_judgments), folder)
+    if len(found.answers) != len(samples) or len(found.scores.of_sample) != found.judgment_count:
+        raise ConservationError("rows were lost on their way into columns", where=folder)
+    return found
 
 
 def _refuse_orphans(folder: Path, judged: Iterable[Row], samples: Mapping[str, Row]) -> None:
@@ -99,10 +135,16 @@ def _read(
     also: Callable[[Row], object] = lambda row: None,
 ) -> tuple[list[Row], list[Struck]]:
     """The rows of a file that count, none twice, and those that were marked."""
+    rows = list(JsonLines(path).read())
+    if not marks.of(target) and _distinct(rows, fields):
+        return rows, []
+    if nameless := [line for line, row in enumerate(rows, 1) if not isinstance(row.get("key", ""), str)]:
+        hint = "restore the file from git"
+        raise ConservationError("a row whose `key` is no text", where=f"{path}:{nameless[0]}", hint=hint)
     found: set[tuple[Any, ...]] = set()
     kept: list[Row] = []
     struck: list[Struck] = []
-    for sifted in marks.sift(target, JsonLines(path).read(), name_of):
+    for sifted in marks.sift(target, rows, name_of):
         row, where = sifted.row, f"{path}:{sifted.line}"
         if missing := [field for field in fields if field not in row]:
             raise ConservationError(f"a row without `{missing[0]}`", where=where)
@@ -116,3 +158,11 @@ def _read(
         found.add(name)
         kept.append(row)
     return kept, struck
+
+
+def _distinct(rows: Sequence[Row], fields: tuple[str, ...]) -> bool:
+    """Whether each row has a name of its own, so that nobody needs to be told which has not."""
+    try:
+        return len(set(map(operator.itemgetter(*fields), rows))) == len(rows)
+    except (KeyError, TypeError):
+        return False

@@ -231,10 +231,14 @@ def bootstrap(scores: Floats, prompts: Ints, groups: NDArray[np.bool_], *, resam
     scores, prompts, groups = scores[used], prompts[used], groups[:, used]
     names, codes = np.unique(prompts, return_inverse=True)
     known = ~np.isnan(scores)
-    member = (codes[None, :] == np.arange(len(names))[:, None]).astype(np.float64)
-    sums = member @ (groups * np.where(known, scores, 0.0)).T
-    counts = member @ (groups & known).T.astype(np.float64)
-    asked = member @ groups.T.astype(np.float64)
+
+    def totals(chosen: NDArray[np.bool_], of: Floats) -> Floats:
+        """The sum of something over each prompt and group, of the chosen rows."""
+        parts = [np.bincount(codes[own], weights=of[own], minlength=len(names)) for own in groups & chosen]
+        return np.asarray(parts, dtype=np.float64).reshape(len(groups), len(names)).T
+
+    once = np.ones(len(scores))
+    sums, counts, asked = totals(known, scores), totals(known, once), totals(np.ones_like(known), once)
     return Draws(sums, counts, asked, resampled_prompts(len(names), resamples, seed))
 
 

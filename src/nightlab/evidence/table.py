@@ -159,7 +159,9 @@ class Table:
             known = self._masks.get((factor, level))
             if known is None:
                 self.design.check(factor, level)
-                known = self._masks[factor, level] = np.asarray(self.columns[factor] == level, dtype=bool)
+                whole = self.cells is self.design.cells
+                found = self.design.coded[factor].equals(level) if whole else self.columns[factor] == level
+                known = self._masks[factor, level] = np.asarray(found, dtype=bool)
             mask &= known
         return mask
 

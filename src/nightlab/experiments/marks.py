@@ -82,6 +82,10 @@ class Marks:
         rows = enumerate(JsonLines(path).read(), 1)
         return cls([_mark(row, f"{path}:{number}") for number, row in rows], path)
 
+    def of(self, target: Target) -> bool:
+        """Whether rows of a file were marked."""
+        return bool(self._why[target])
+
     def sift(self, target: Target, rows: Iterable[Row], name_of: Callable[[Row], Name]) -> Iterator[Sifted]:
         """All rows, oldest first, each with what the marks say of it.
 

@@ -21,7 +21,8 @@ from typing import Any
 from nightlab.errors import LockHeld, StorageError
 from nightlab.experiments.cells import KEY_DIGITS, Cell, Chosen, keys_of
 from nightlab.experiments.marks import Marks, sample_name
-from nightlab.files import JsonLines, encoded
+from nightlab.files import JsonLines
+from nightlab.json_line import encoded
 
 SAMPLES = "samples.jsonl"
 FAILURES = "failures.jsonl"
