@@ -13,8 +13,10 @@ from aiohttp import web
 
 from nightlab.brains.prices import Prices
 from nightlab.experiments.rubric import Rubric
-from nightlab.judging.openai import EndpointCalls, EndpointVoice, own, takes_schema
+from nightlab.judging.log import read_log
+from nightlab.judging.openai import EndpointCalls, EndpointVoice, context_of, own, takes_schema
 from nightlab.judging.reader import ReadingJudge
+from nightlab.judging.rows import read_judgments
 from nightlab.judging.run import JudgeResult, run_judges
 from nightlab.judging.verdicts import instructions
 from nightlab.servers.chat import ChatError
@@ -34,10 +36,17 @@ def study(tmp_path: Path) -> Answered:
 
 @asynccontextmanager
 async def endpoint(
-    answer: Callable[[dict[str, Any]], str], *, schema: bool = True
+    answer: Callable[[dict[str, Any]], str], *, schema: bool = True, context: int = 32_768, tells: bool = True
 ) -> AsyncIterator[tuple[str, list[Any]]]:
-    """A server of chat completions on a real socket: its URL, and the bodies that arrived."""
+    """A server of chat completions on a real socket: its URL, and the bodies that arrived.
+
+    A token is four bytes of a message; what does not fit into `context` with its answer is refused as vLLM does.
+    """
     seen: list[Any] = []
+
+    async def models(request: web.Request) -> web.Response:
+        card = {"id": MODEL, "object": "model"} | ({"max_model_len": context} if tells else {})
+        return web.json_response({"object": "list", "data": [card]})
 
     async def complete(request: web.Request) -> web.Response:
         body = await request.json()
@@ -46,6 +55,10 @@ async def endpoint(
         if "response_format" in body and not schema:
             return web.json_response({"error": {"message": "response_format is not supported"}}, status=400)
         seen.append(body)
+        prompt = sum(len(message["content"].encode()) for message in body["messages"]) // 4
+        if prompt + body["max_tokens"] > context:
+            told = f"This model's maximum context length is {context} tokens. However, you requested too many."
+            return web.json_response({"error": {"message": told, "code": 400}}, status=400)
         if len(seen) == 3:
             return web.json_response({"error": {"message": "busy"}}, status=503, headers={"Retry-After": "0.01"})
         text = "{}" if body["max_tokens"] == 1 else answer(body)
@@ -55,6 +68,7 @@ async def endpoint(
 
     app = web.Application()
     app.router.add_post("/v1/chat/completions", complete)
+    app.router.add_get("/v1/models", models)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -64,12 +78,13 @@ async def endpoint(
         await runner.cleanup()
 
 
-async def judged(study: Answered, url: str, *, enforced: bool = True) -> JudgeResult:
+async def judged(study: Answered, url: str, *, enforced: bool = True, per_packet: int = 1) -> JudgeResult:
     """Judge by the model behind an endpoint."""
     rubric = Rubric.load(study.plan.rubric)
     said = instructions(PROMPT, rubric)
-    voice = EndpointVoice(MODEL, said, rubric, Prices.load(), free=own(url), enforced=enforced)
-    judge = ReadingJudge(MODEL, said, voice, EndpointCalls(url, key="k"))
+    context = await context_of(url, MODEL, "k")
+    voice = EndpointVoice(MODEL, said, rubric, Prices.load(), free=own(url), enforced=enforced, context=context)
+    judge = ReadingJudge(MODEL, said, voice, EndpointCalls(url, key="k"), per_packet=per_packet)
     return await run_judges(study.plan, study.samples, judge, study.folder)
 
 
@@ -104,6 +119,37 @@ async def test_a_refusal_is_not_available_and_a_wrong_key_stops(study: Answered)
         assert "gold items have no score" in result.rejected[0]
         with pytest.raises(ChatError, match="no key"):
             await takes_schema(url, MODEL, "wrong")
+
+
+@pytest.mark.parametrize(("context", "tells", "refused"), [(2500, True, 0), (1500, False, 5), (600, False, 36)])
+async def test_a_judge_with_a_small_context_is_asked_for_less(
+    study: Answered, context: int, tells: bool, refused: int
+) -> None:
+    """Told, it is asked for what fits; untold, what it refuses is asked packet by packet, then for short answers."""
+    score = right(study)
+    scoring = lambda body: verdicts({p["id"]: score(p) for p in packets_in(body)})  # noqa: E731
+    async with endpoint(scoring, context=context, tells=tells) as (url, seen):
+        assert await context_of(url, MODEL, "k") == (context if tells else None)
+        result = await judged(study, url, per_packet=6)
+    assert (result.judged, result.na, result.missing, result.rejected) == (24, 0, 0, ())
+    assert sum("failed" in row for row in read_log(study.folder, "reply")) == refused
+    assert max(body["max_tokens"] for body in seen[-4:]) < context
+
+
+async def test_an_answer_that_no_context_holds_has_a_reason_and_the_others_their_scores(tmp_path: Path) -> None:
+    folder = tmp_path / "exp_001_joy"
+    study = two_dozen(folder)
+    rows = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    long = next(row for row in rows if row["condition"] == "base")
+    long["text"] = "Nothing to report. " * 500
+    (folder / "samples.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    score = right(study)
+    scoring = lambda body: verdicts({p["id"]: score(p) for p in packets_in(body)})  # noqa: E731
+    async with endpoint(scoring, context=2000, tells=False) as (url, _):
+        result = await judged(study, url, per_packet=4)
+    assert (result.judged, result.na, result.missing) == (24, 1, 0)
+    [row] = [row for row in read_judgments(folder) if None in row["scores"].values()]
+    assert (row["key"], row["notes"]["na"]) == (long["key"], "with the rubric it is longer than the judge's context")
 
 
 def test_only_addresses_of_ones_own_are_free() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -50,7 +50,7 @@ class Ask:
     shown: tuple[Packet, ...] = ()
     turns: tuple[Turn, ...] = ()
     room: int = 1
-    """How many times the usual tokens an answer may have: more after one that was cut."""
+    """How many times the usual tokens an answer may have: more after one that was cut; 0: as few as it takes."""
 
     @cached_property
     def bytes(self) -> bytes:
@@ -87,6 +87,11 @@ def ask(voice: Voice, packets: Sequence[Packet], *, room: int = 1) -> Ask:
     """A first request for some packets."""
     shown = tuple(packets)
     return Ask(shown, voice.body(shown, (), room), shown, (), room)
+
+
+def ask_shorter(voice: Voice, one: Ask) -> Ask:
+    """The same conversation, with as few tokens for its answer as it takes."""
+    return replace(one, body=voice.body(one.shown, one.turns, 0), room=0)
 
 
 def ask_again(voice: Voice, before: Ask, message: Mapping[str, Any], complaint: str, left: Sequence[Packet]) -> Ask:

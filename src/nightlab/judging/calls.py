@@ -6,7 +6,6 @@ The body goes out as the bytes that were hashed: the SDK's typed method would bu
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -17,10 +16,10 @@ import httpx2
 from nightlab.brains.failures import WaitUntil
 from nightlab.brains.retries import Retry, RetryPolicy, persist
 from nightlab.errors import ContractBroken
-from nightlab.experiments.samples import Writer
 from nightlab.judging.asking import Ask
-from nightlab.judging.limiter import MOST, Limiter
+from nightlab.judging.limiter import Limiter
 from nightlab.judging.log import BatchLog, Reply
+from nightlab.judging.together import ask_each
 
 POLICY = RetryPolicy(attempt=300.0, patience=60.0)
 BROKEN = 3
@@ -46,28 +45,9 @@ class Calls:
 
     async def send(self, asks: Sequence[Ask], log: BatchLog | None) -> list[Reply]:
         """Ask all; the first failure that no retry helps ends it, and what came before is kept."""
-        if log is None:
-            return await self._all(asks, lambda reply: None)
-        async with Writer(log.store) as writer:
-            return await self._all(asks, lambda reply: writer.put(log.take(reply)))
+        return await ask_each(asks, self._one, log)
 
-    async def _all(self, asks: Sequence[Ask], keep: Callable[[Reply], None]) -> list[Reply]:
-        waiting, replies = iter(asks), list[Reply]()
-
-        async def work() -> None:
-            for one in waiting:
-                replies.append(await self._one(one, keep))
-
-        tasks = [asyncio.create_task(work()) for _ in range(min(len(asks), MOST))]
-        try:
-            await asyncio.gather(*tasks)
-            return replies
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _one(self, one: Ask, keep: Callable[[Reply], None]) -> Reply:
+    async def _one(self, one: Ask) -> Reply:
         reply = Reply(one.id, failed="a status of 200 whose body is no message")
         for _ in range(BROKEN):
             try:
@@ -76,7 +56,6 @@ class Calls:
                 break
             except ContractBroken:
                 continue
-        keep(reply)
         return reply
 
     async def _persist(self, one: Ask) -> tuple[Reply, int]:

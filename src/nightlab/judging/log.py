@@ -19,6 +19,8 @@ from nightlab.files import JsonLines, now
 LOG = "judge_log.jsonl"
 PLANNED = ("judge", "rubric", "role", "repeat", "attempt", "items")
 Item = Mapping[str, Any]
+TOO_LONG = "longer than the judge's context"
+"""What a reply says under `failed` where the request and its answer would not fit."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,10 @@
 The schema is asked for (`response_format`), and every answer is checked as if it had not been: not every server
 enforces it. An endpoint on this machine or in a private network costs no dollars here, since its GPU is counted where
 it is rented; for any other the model must stand in the price table.
+
+An answer may have the tokens that the rubric's dimensions need, and no more than the context leaves beside the prompt,
+where the endpoint tells its context. The prompt's tokens are estimated by its bytes: what turns out too long is refused
+by the endpoint, told to the judge, and asked again smaller (reader.py).
 """
 
 from __future__ import annotations
@@ -10,37 +14,60 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from nightlab.brains.prices import Prices
 from nightlab.errors import ContractBroken
 from nightlab.experiments.rubric import Rubric
-from nightlab.experiments.samples import Writer
+from nightlab.files import canonical
 from nightlab.judging.asking import Ask, Said, Turn
-from nightlab.judging.limiter import MOST, Limiter
-from nightlab.judging.log import BatchLog, Reply
+from nightlab.judging.limiter import Limiter
+from nightlab.judging.log import TOO_LONG, BatchLog, Reply
 from nightlab.judging.packet import Packet
+from nightlab.judging.together import ask_each
 from nightlab.judging.verdicts import answer_schema, shown
 from nightlab.servers.chat import RETRYABLE, Chat, ChatError
 
 BYTES_PER_TOKEN = 3
-TOKENS_PER_PACKET = 1500
+PREAMBLE = 500
+"""Tokens for what a model says before its verdicts."""
+PER_VERDICT, PER_SCORE = 60, 15
+NOTE, SHORT_NOTE = 120, 10
 ATTEMPTS = 6
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 16.0
 REFUSALS = ("content_filter", "refusal")
+_TOO_LONG = re.compile(
+    r"maximum context length|greater than max_model_len|context_length_exceeded|maximum model length"
+    r"|exceed\w* (?:the )?(?:available |model's |maximum )*context",
+    re.IGNORECASE,
+)
+"""How vLLM, the embedded engine, OpenAI and llama.cpp say that a request is too long."""
 
 
 class EndpointVoice:
     """Chat completions: the rubric as the system message, packets as the user's, an answer in the rubric's schema."""
 
     def __init__(
-        self, model: str, instructions: str, rubric: Rubric, prices: Prices, *, free: bool, enforced: bool = True
+        self,
+        model: str,
+        instructions: str,
+        rubric: Rubric,
+        prices: Prices,
+        *,
+        free: bool,
+        enforced: bool = True,
+        context: int | None = None,
     ) -> None:
         self.model, self.prices, self.free = model, prices, free
         self.enforced = enforced
         """Whether the server takes a schema."""
+        self.context = context
+        """How many tokens a prompt and its answer may have together; None: unknown."""
+        self._names = list(rubric.dimensions)
         self._system = instructions
         schema = {"name": "verdicts", "strict": True, "schema": answer_schema(rubric)}
         self._format = {"type": "json_schema", "json_schema": schema}
@@ -51,9 +78,17 @@ class EndpointVoice:
         for turn in turns:
             said = {"role": "assistant", "content": self.read(turn.message).text or "(no answer)"}
             messages += [said, {"role": "user", "content": turn.complaint}]
+        prompt = len(canonical(messages).encode()) // BYTES_PER_TOKEN + 1
         asked = {"model": self.model, "messages": messages, "temperature": 0}
-        asked |= {"max_tokens": room * TOKENS_PER_PACKET * len(shown_)}
+        asked |= {"max_tokens": self._written(len(shown_), room, prompt)}
         return asked | ({"response_format": self._format} if self.enforced else {})
+
+    def _written(self, packets: int, room: int, prompt: int) -> int:
+        """The tokens that an answer may have: the least where there is no room, else what is left beside the prompt."""
+        least = packets * (PER_VERDICT + sum(len(name) + PER_SCORE + SHORT_NOTE for name in self._names))
+        usual = PREAMBLE + least + packets * len(self._names) * (NOTE - SHORT_NOTE)
+        left = usual * room if self.context is None else self.context - prompt
+        return max(least, min(usual * room, left))
 
     def read(self, message: Mapping[str, Any]) -> Said:
         """The text of the first choice, or its refusal. Raises ContractBroken where there is none."""
@@ -104,34 +139,17 @@ class EndpointCalls:
     async def send(self, asks: Sequence[Ask], log: BatchLog | None) -> list[Reply]:
         """Ask all; the first failure that stays ends it, and what came before is kept. Raises ChatError."""
         async with Chat(self.url, key=self._key) as chat:
-            if log is None:
-                return await self._all(chat, asks, lambda reply: None)
-            async with Writer(log.store) as writer:
-                return await self._all(chat, asks, lambda reply: writer.put(log.take(reply)))
+            return await ask_each(asks, partial(self._one, chat), log)
 
-    async def _all(self, chat: Chat, asks: Sequence[Ask], keep: Callable[[Reply], None]) -> list[Reply]:
-        waiting, replies = iter(asks), list[Reply]()
-
-        async def work() -> None:
-            for one in waiting:
-                replies.append(await self._one(chat, one, keep))
-
-        tasks = [asyncio.create_task(work()) for _ in range(min(len(asks), MOST))]
-        try:
-            await asyncio.gather(*tasks)
-            return replies
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _one(self, chat: Chat, one: Ask, keep: Callable[[Reply], None]) -> Reply:
+    async def _one(self, chat: Chat, one: Ask) -> Reply:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with self.limiter:
                     message = await chat.post("/v1/chat/completions", one.body, timeout=self._timeout)
                 self.limiter.answered({}, {})
             except ChatError as error:
+                if error.failure_class == "bad_request" and _TOO_LONG.search(error.body):
+                    return Reply(one.id, failed=TOO_LONG)
                 if error.failure_class == "rate_limited" or error.status == 503:
                     self.limiter.refused({}, error.retry_after)
                 pause = max(_pause(attempt), min(error.retry_after or 0.0, 60.0))
@@ -141,9 +159,7 @@ class EndpointCalls:
                     raise
                 await asyncio.sleep(pause)
             else:
-                reply = Reply(one.id, message)
-                keep(reply)
-                return reply
+                return Reply(one.id, message)
         raise AssertionError("unreachable")
 
 
@@ -160,6 +176,16 @@ async def takes_schema(url: str, model: str, key: str = "") -> bool:
                 return False
             raise
     return True
+
+
+async def context_of(url: str, model: str, key: str = "") -> int | None:
+    """How many tokens a prompt and its answer may have together, where /v1/models tells it (vLLM does)."""
+    async with Chat(url, limit=1, key=key) as chat:
+        try:
+            cards = await chat.models()
+        except ChatError:
+            return None  # not every endpoint lists its models; whether it answers, the requests will tell
+    return next((card.context for card in cards if card.id == model), None)
 
 
 def own(url: str) -> bool:

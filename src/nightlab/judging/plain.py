@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -15,6 +13,7 @@ from nightlab.files import JsonLines, now, sha256_text
 from nightlab.judging.blind import mask
 from nightlab.judging.judge import Judge, Scored, checked
 from nightlab.judging.packet import Sealed, packets
+from nightlab.judging.together import each
 from nightlab.judging.work import Tally, durably
 
 
@@ -50,19 +49,10 @@ class Plain:
     async def run(self, rows: list[dict[str, Any]], done: set[tuple[str, int]], concurrency: int) -> None:
         """Score what is not done; the first error ends it when the running batches are cancelled."""
         batches = self._batches(rows, done)
-        waiting = iter(batches)
+        await each(batches, self._finish, min(len(batches), concurrency))
 
-        async def work() -> None:
-            for batch in waiting:
-                await self._keep(batch, await self._score(batch))
-
-        tasks = [asyncio.create_task(work()) for _ in itertools.islice(batches, concurrency)]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+    async def _finish(self, batch: _Batch) -> None:
+        await self._keep(batch, await self._score(batch))
 
     def _batches(self, rows: list[dict[str, Any]], done: set[tuple[str, int]]) -> list[_Batch]:
         """What is still to be judged, in the order of each repeat."""

@@ -1,8 +1,8 @@
 """A judge that reads: it asks a model, checks every answer against the rubric, and sends back what is not valid.
 
-An answer that stays invalid, and a refusal, are NA with the reason, never 0. A refused or cut request of several
-packets is asked again packet by packet. Everything is bounded: the rounds, the answers, and the money: one round at
-its dearest is set aside before it, and more before each further one.
+An answer that stays invalid, and a refusal, are NA with the reason, never 0. A request of several packets that is
+refused, cut or too long for the model is asked again packet by packet. Everything is bounded: the rounds, the answers,
+and the money: one round at its dearest is set aside before it, and more before each further one.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from nightlab.budget import Amounts
 from nightlab.errors import ContractBroken
 from nightlab.experiments.rubric import Rubric
 from nightlab.files import sha256_json
-from nightlab.judging.asking import Ask, Voice, ask, ask_again, groups
+from nightlab.judging.asking import Ask, Voice, ask, ask_again, ask_shorter, groups
 from nightlab.judging.judge import Afford, Estimate, Scored, Verdict
-from nightlab.judging.log import BatchLog, Reply
+from nightlab.judging.log import TOO_LONG, BatchLog, Reply
 from nightlab.judging.packet import Packet
 from nightlab.judging.verdicts import complaint, not_available, read_verdicts
 
@@ -141,6 +141,8 @@ class ReadingJudge:
             reply = known.get(one.id) or came.get(one.id)
             if reply is not None and not reply.failed:
                 following += self._read(one, reply, work)
+            elif reply is not None and reply.failed == TOO_LONG:
+                following += self._too_long(one, work)
             elif reply is not None and self._send_again(one, log):
                 following.append(one)
         return following
@@ -175,6 +177,15 @@ class ReadingJudge:
         work.take(one, {packet.id: not_available(work.rubric, why + faults[packet.id], one.id) for packet in left})
         return []
 
+    def _too_long(self, one: Ask, work: _Work) -> list[Ask]:
+        """Fewer packets, then the shortest answer, then none."""
+        if len(one.shown) > 1:
+            return [ask(self.voice, [packet]) for packet in one.packets]
+        if one.room:
+            return [ask_shorter(self.voice, one)]
+        work.give_up(one, f"with the rubric it is {TOO_LONG}")
+        return []
+
     def _refused(self, one: Ask, why: str, work: _Work) -> list[Ask]:
         if len(one.packets) > 1:
             return [ask(self.voice, [packet]) for packet in one.packets]
@@ -185,8 +196,9 @@ class ReadingJudge:
     def _cut(self, one: Ask, work: _Work) -> list[Ask]:
         if len(one.packets) > 1:
             return [ask(self.voice, [packet]) for packet in one.packets]
-        if one.room == 1:
-            return [ask(self.voice, one.packets, room=2)]
+        longer = ask(self.voice, one.packets, room=2)
+        if one.room == 1 and longer.id != one.id:
+            return [longer]
         work.give_up(one, "the answer was cut at its token limit")
         return []
 

@@ -24,6 +24,7 @@ from nightlab.judging.checks import Check, audit, mix
 from nightlab.judging.judge import Estimate, Judge, Scored, Verdict, checked
 from nightlab.judging.log import BatchLog, JudgeLog, Planned
 from nightlab.judging.packet import Packet, opaque, packet_of
+from nightlab.judging.together import each
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
@@ -139,23 +140,11 @@ class Audited:
 
     async def run(self, batches: Iterable[Planned], concurrency: int) -> None:
         """Finish batches, `concurrency` at a time; the first error ends it when the running ones are cancelled."""
-        waiting = iter(batches)
-
-        async def work() -> None:
-            for batch in waiting:
-                if self.hopeless:
-                    return
-                await self._finish(batch)
-
-        tasks = [asyncio.create_task(work()) for _ in range(concurrency)]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await each(batches, self._finish, concurrency)
 
     async def _finish(self, batch: Planned) -> None:
+        if self.hopeless:
+            return
         packets = self._packets(batch)
         if batch.id not in self.log.open:
             self.log.plan(batch)

@@ -159,7 +159,7 @@ async def _endpoint(
     lab: Lab, agent: AgentSpec, spec: Reader, rubric: Rubric, budget: Budget | None, events: EventLog | None
 ) -> ReadingJudge:
     from nightlab.brains.prices import Prices
-    from nightlab.judging.openai import EndpointCalls, EndpointVoice, own, takes_schema
+    from nightlab.judging.openai import EndpointCalls, EndpointVoice, context_of, own, takes_schema
     from nightlab.judging.reader import ReadingJudge
     from nightlab.judging.verdicts import instructions
 
@@ -169,6 +169,8 @@ async def _endpoint(
         what = f"the judge {model} answers without an enforced schema"
         events.emit("degradation", what=what, why="its server takes no response_format", where="judging")
     said = instructions(agent.prompt, rubric)
-    voice = EndpointVoice(model, said, rubric, Prices.of_lab(lab), free=own(url), enforced=enforced)
+    context = await context_of(url, model, key)
+    prices = Prices.of_lab(lab)
+    voice = EndpointVoice(model, said, rubric, prices, free=own(url), enforced=enforced, context=context)
     calls = EndpointCalls(url, key=key, seconds_left=lambda: None if budget is None else budget.seconds_left())
     return ReadingJudge(model, said, voice, calls, per_packet=spec.per_packet, settings="temperature 0")

@@ -138,11 +138,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """One line of /v1/models: for an adapter `root` is its path and `parent` the served model."""
+    """One line of /v1/models: for an adapter `root` is its path and `parent` the served model.
+
+    `context` is how many tokens a prompt and its answer may have together, where the server tells it.
+    """
 
     id: str
     root: str | None
     parent: str | None
+    context: int | None = None
 
 
 def read_answer(text: str, request: ChatRequest, latency: float, *, where: str) -> Answer:

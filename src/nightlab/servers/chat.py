@@ -110,7 +110,7 @@ class Chat:
         text = await self._exchange("GET", "/v1/models", None, timeout)
         try:
             cards = json.loads(text)["data"]
-            return [ModelCard(str(c["id"]), c.get("root"), c.get("parent")) for c in cards]
+            return [ModelCard(str(c["id"]), c.get("root"), c.get("parent"), c.get("max_model_len")) for c in cards]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise broken("no list of models", text, self.url) from error
 
