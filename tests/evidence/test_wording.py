@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,37 @@ from nightlab.evidence.analysis import Analysis
 from nightlab.evidence.analyze import analyze
 from nightlab.evidence.report import compile_text, default_template
 from nightlab.evidence.sandbox import ReportError
-from nightlab.evidence.scope import Scope
+from nightlab.evidence.scope import Cited, Scope
 from nightlab.evidence.wording import find_unbacked
 
 from .conftest import Make
 
 SCOPE = Scope(
-    topics=frozenset({"llama", "gemma", "sarcasm", "layers_0_20", "base"}),
+    topics=frozenset({"llama", "gemma", "sarcasm", "wit", "layers_0_20", "base"}),
     conditions=frozenset({"base", "layers_0_20", "layers_20_40"}),
     prompts=frozenset({"creative-tea", "direct-rain"}),
     categories=frozenset({"creative", "direct"}),
-    hypotheses=frozenset({"H1", "H2"}),
+    hypotheses={
+        "H1": {"supported": frozenset({"peak"}), "contradicted": frozenset({"peak", "not peak"})},
+        "H2": {"supported": frozenset({"below"}), "contradicted": frozenset({"not below"})},
+    },
+    experiment="exp_001_toy",
     figures=frozenset({"fig1_layers"}),
-    claims={"c1": "peak", "c2": "below", "c3": "greater"},
+    claims={
+        "c1": Cited(
+            frozenset({"peak"}), frozenset({"llama", "sarcasm", "layers_0_20", "layers_20_40", "creative-tea"})
+        ),
+        "c2": Cited(frozenset({"below"})),
+        "c3": Cited(frozenset({"greater"})),
+        "c4": Cited(frozenset({"not greater"})),
+    },
 )
 BACKED = [
     "Sarcasm is highest early (c1), as exp_001/c1 says.",
     '{{ claim("c1") }}: its largest mean lies early.',
     "The late layers have no effect on sarcasm (c2).",
     "In all models the adapter makes more sarcasm than base (c3).",
-    '{% if verdict("H1") == "supported" %}Only the early layers carry sarcasm.{% endif %}',
+    '{% if verdict("H1") == "supported" %}Sarcasm is highest early.{% endif %}',
     "The server failed twice; only its port was taken.",
     "We look at one prompt at a time, in `creative-tea` first, as H1 asks; see fig1_layers and layers_0_20.",
     "## The most wanted answer\n\nNothing else was asked.",
@@ -57,6 +69,80 @@ UNBACKED = [
 ]
 
 
+LIES = [
+    "Gemma peaks early (c1).",
+    "Wit is highest early in llama (c1).",
+    "`base` is the weakest (c1).",
+    "Sarcasm is lowest in layers_0_20 of llama (c1).",
+    "Full exceeds base in sarcasm (c4).",
+    "Sarcasm is highest early (exp_002/c1).",
+    "{% if planned() %}Llama peaks late.{% endif %}",
+    '{% if n("sarcasm", model="llama") > 3 %}Sarcasm is highest late.{% endif %}',
+    '{% if verdict("H1") == "supported" %}fine{% else %}Llama peaks late.{% endif %}',
+    '{% if verdict("H1") != "supported" %}Llama peaks late.{% endif %}',
+    '{% if verdict("H1") == "supported" or true %}Llama peaks late.{% endif %}',
+    '{% if verdict("H1") == "supported" %}Llama rises monotonically.{% endif %}',
+    '{% if verdict("H2") == "contradicted" %}The late layers have no effect on sarcasm.{% endif %}',
+    "Sarcasm in llama is by far\nthe greatest of any.",
+    "We looked at llama. It is always the early part.",
+    "We looked at sarcasm. Nothing else matters.",
+    "Most of the answers are sarcastic in llama.",
+    "Nearly all prompts show sarcasm.",
+    "Sarcasm vanishes in the late layers.",
+    "Sarcasm grows with depth.",
+    "Llama outperforms gemma in sarcasm.",
+    "The early layers are responsible for sarcasm.",
+    "The adapter induces sarcasm.",
+    "Sarcasm is entirely due to the early layers (c1).",
+    "The effect is unmistakable.",
+    "Every prompt shows the pattern.",
+    "No model shows it in the late layers.",
+    "The result replicates in gemma.",
+    "Sarcasm is localized in the early layers.",
+    "The effect is overwhelmingly early (c1).",
+    "Layers matter regardless of the model.",
+    "Sarcasm declines from range to range (c1).",
+    "Llama is far above gemma.",
+    "The adapter reliably adds sarcasm.",
+    "The results confirm the hypothesis.",
+    "Sarcasm is above that of gemma in llama.",
+    "There is hardly any sarcasm in base.",
+    "There is no trace of sarcasm in base.",
+    "Sarcasm is twice as strong early.",
+    "The peak is unique to the early layers.",
+    "Sarcasm is at its height in layers_20_40.",
+    "Late layers carry no sarcasm.",
+    "The late layers are free of sarcasm.",
+    "Sarcasm sits in the early layers.",
+    "Sarcasm comes from the early layers.",
+    "All of it comes from the early layers of llama.",
+    "Llama's sarcasm starts early and fades.",
+    "Sarcasm in layers_0_20 towers over the rest.",
+    "Sarcasm is absent from the late layers.",
+    "The score is zero in base.",
+]
+HONEST = [
+    "Llama peaks in `layers_0_20` (c1).",
+    '{% if verdict("H1") == "supported" %}In llama sarcasm peaks early.{% endif %}',
+    '{% if verdict("H1") == "supported" and verdict("H2") == "supported" %}Llama peaks; base has no effect.{% endif %}',
+    '{% if decided("sarcasm", "llama") %}Llama peaks early.{% endif %}',
+    "Full does not exceed base in sarcasm (c4).",
+    "We asked llama the same prompts again, because the first server of it was gone.",
+    "The servers were started again; nothing else was changed.",
+    "The next night asks the remaining cells.",
+    "The base condition is the model without adapter.",
+    "Sarcasm is highest\nearly in llama (c1).",
+    'It is {{ mean("sarcasm", model="llama") }} in llama, {{ mean("sarcasm", model="gemma") }} in gemma.',
+    "H1 was undecided: the interval includes zero.",
+    "Whether the sarcasm comes from the early layers is open.",
+    "Each panel is one model; points are means.",
+    "The rubric has two dimensions.",
+    "Each model was asked under each condition.",
+    "We amplify an adapter in ranges of layers and ask what the scores do.",
+    "The canary of llama passed on both servers.",
+]
+
+
 @pytest.mark.parametrize("text", BACKED)
 def test_backed_words_pass(text: str) -> None:
     assert find_unbacked(text, "x", SCOPE) == []
@@ -67,6 +153,20 @@ def test_unbacked_words_are_found(text: str, line: int, word: str, why: str) -> 
     found = [said for said in find_unbacked(text, "x", SCOPE) if said.text == word]
     assert [said.line for said in found] == [line]
     assert why in found[0].why
+
+
+def test_lies_in_other_words_are_found_and_honest_sentences_raise_no_alarm() -> None:
+    """Claims about other models or of another experiment, conditions that check nothing, pronouns, broken lines."""
+    assert [text for text in LIES if not find_unbacked(text, "x", SCOPE)] == []
+    assert [(text, said) for text in HONEST if (said := find_unbacked(text, "x", SCOPE))] == []
+
+
+def test_a_claim_is_cited_for_what_it_is_about_and_the_line_is_that_of_the_word() -> None:
+    [said] = find_unbacked("Well.\n\nLlama peaks early (c1),\nas does gemma.", "x", SCOPE)
+    assert (said.line, said.text) == (4, "gemma")
+    assert said.why == ("the claim cited beside it is about layers_0_20, layers_20_40, llama, sarcasm, not about it")
+    both = {**SCOPE.claims, "c5": Cited(frozenset({"peak"}), frozenset({"gemma", "sarcasm"}))}
+    assert find_unbacked("Llama peaks early (c1), as does gemma (c5).", "x", replace(SCOPE, claims=both)) == []
 
 
 def test_the_shipped_template_speaks_of_no_result_itself() -> None:

@@ -1,12 +1,13 @@
-"""A template taken apart: its prose with every tag blanked out, and which of it stands under a checked condition.
+"""A template taken apart: its prose with every tag blanked out, and the conditions under which it is shown.
 
 Both keep the length and the lines of the template, so that a place in one is the same place in the other.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,44 +15,38 @@ from jinja2 import TemplateSyntaxError
 
 from nightlab.evidence.sandbox import ReportError, environment
 
-CONDITIONS = (
-    "verdict",
-    "holds",
-    "mean",
-    "difference",
-    "least",
-    "n",
-    "judged",
-    "answered",
-    "planned",
-    "missing",
-    "spread",
-)
-"""The queries that make an `if` a check of the data."""
-
-_CHECKED = re.compile(rf"\b(?:{'|'.join(CONDITIONS)})\s*\(")
-_END = re.compile(r"(?<=[.!?])\s+|\n")
+_EMPTY = re.compile(r"\n[ \t]*(?=\n)")
+_STOP = re.compile(r"(?<=[.!?])[ \t]+")
+_OPENS = re.compile(r"\s*(?:[-*+>|#]|\d+[.)]\s|\{[%#])")  # what begins anew: items, quotes, rows, headings, block tags
+_ALONE = re.compile(r"\s*(?:[#|]|\{[%#])")  # lines that nothing goes on from
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence of the prose: its line, its words, the same piece of the template, whether it stands in a check."""
+    """A sentence of the prose: its line, its paragraph's number, its words, the same piece of the template, and the
+    conditions (`if`) under which each of its characters is shown.
+    """
 
     line: int
+    paragraph: int
     prose: str
     source: str
-    checked: bool
+    checks: Sequence[tuple[str, ...]]
+
+    def line_of(self, position: int) -> int:
+        """The line of one of its characters."""
+        return self.line + self.prose.lstrip().count("\n", 0, position - len(self.prose) + len(self.prose.lstrip()))
 
 
 @dataclass
 class _Parts:
     prose: list[str] = field(default_factory=list)
-    checked: list[bool] = field(default_factory=list)
-    open: list[bool] = field(default_factory=list)
+    checks: list[tuple[str, ...]] = field(default_factory=list)
+    open: list[str] = field(default_factory=list)
 
     def add(self, text: str, shown: bool) -> None:
         self.prose.append(text if shown else blank(text))
-        self.checked += [any(self.open)] * len(text)
+        self.checks += [tuple(filter(None, self.open))] * len(text)
 
 
 def blank(text: str) -> str:
@@ -65,16 +60,33 @@ def prose_of(text: str, where: Path | str) -> str:
 
 
 def sentences(text: str, where: Path | str) -> Iterator[Sentence]:
-    """The sentences of a template's prose. Raises ReportError for a malformed template."""
+    """The sentences of a template's prose; one goes on over the end of a line, not over an empty one.
+
+    Raises ReportError for a malformed template.
+    """
     parts = _take_apart(text, where)
     prose, start = "".join(parts.prose), 0
-    for end in [*(found.end() for found in _END.finditer(prose)), len(prose)]:
+    for end in [*_ends(text, prose), len(prose)]:
         piece = prose[start:end]
         if piece.strip():
             begin = start + len(piece) - len(piece.lstrip())
-            checked = all(parts.checked[begin : start + len(piece.rstrip())])
-            yield Sentence(prose.count("\n", 0, begin) + 1, piece, text[start:end], checked)
+            paragraph = len(_EMPTY.findall(text, 0, begin))
+            line = prose.count("\n", 0, begin) + 1
+            yield Sentence(line, paragraph, piece, text[start:end], parts.checks[start:end])
         start = end
+
+
+def _ends(text: str, prose: str) -> list[int]:
+    """Where sentences end: after a full stop, and at the ends of lines that the next one does not go on from."""
+    found = {stop.end() for stop in _STOP.finditer(prose)}
+    lines = text.split("\n")
+    at = 0
+    for line, following in itertools.pairwise(lines):
+        at += len(line) + 1
+        stops = line.rstrip().endswith((".", "!", "?"))
+        if stops or not line.strip() or not following.strip() or _ALONE.match(line) or _OPENS.match(following):
+            found.add(at)
+    return sorted(found)
 
 
 def _take_apart(text: str, where: Path | str) -> _Parts:
@@ -98,8 +110,10 @@ def _take_apart(text: str, where: Path | str) -> _Parts:
 
 
 def _enter_or_leave(parts: _Parts, tag: str) -> None:
-    word = tag.split()[0] if tag.split() else ""
-    if word == "if":
-        parts.open.append(bool(_CHECKED.search(tag)))
-    elif word == "endif" and parts.open:
+    word, _, rest = tag.strip().partition(" ")
+    if word in ("if", "for"):
+        parts.open.append(rest.strip() if word == "if" else "")
+    elif word in ("elif", "else") and parts.open:
+        parts.open[-1] = rest.strip()  # what stands under `else` is shown when nothing was checked
+    elif word in ("endif", "endfor") and parts.open:
         parts.open.pop()

@@ -14,7 +14,7 @@ from nightlab.evidence.markdown import Markdown, bold, bullets, code, escape, ta
 from nightlab.evidence.record import write_record
 from nightlab.evidence.runs import RunAnalysis, analyze_runs_again, shown
 from nightlab.evidence.sandbox import ReportError, render
-from nightlab.evidence.scope import Scope
+from nightlab.evidence.scope import Cited, Scope
 from nightlab.evidence.sections import told_lines
 from nightlab.evidence.wording import check_words
 from nightlab.files import read_text, write_atomic
@@ -54,13 +54,17 @@ def compile_run_text(text: str, where: Path | str, analysis: RunAnalysis, names:
     return render(text, {name: make(analysis) for name, make in SECTIONS.items()}, where)
 
 
+_BACKED = {"supported": frozenset({"greater"}), "contradicted": frozenset({"not greater"})}
+
+
 def _scope(analysis: RunAnalysis, own: list[str]) -> Scope:
     """What a text about runs may speak of; each claim of theirs compares two points of the grid."""
     return Scope(
         names=frozenset(own),
         topics=frozenset([*analysis.config.metrics, *analysis.config.parameters]),
-        hypotheses=frozenset(hypothesis.id for hypothesis in analysis.config.hypotheses),
-        claims={claim.id: "greater" for claim in analysis.claims},
+        hypotheses={hypothesis.id: _BACKED for hypothesis in analysis.config.hypotheses},
+        claims={claim.id: Cited(_BACKED[claim.verdict]) for claim in analysis.claims},
+        experiment=analysis.experiment,
     )
 
 
