@@ -107,9 +107,8 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Figures]]:
                     row[name] = {key: round(value, 3) for key, value in figures.items()}
     with serving(SLOW) as server:
         for count in (1000, 10_000):
-            allowed = IN_FLIGHT / SLOW
-            one = medians([ours(server.url, count, bare=False) for _ in range(options.rounds)])
-            found[f"50 ms, {count}"] = {"nightlab": one, "ratio": {"allowed": round(one["cells_per_s"] / allowed, 3)}}
+            row = found[f"50 ms, {count}"] = paired(server.url, count, options.rounds)
+            row["ratio"]["allowed"] = round(row["nightlab"]["cells_per_s"] / (IN_FLIGHT / SLOW), 3)
     return found
 
 

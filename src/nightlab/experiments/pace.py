@@ -1,11 +1,10 @@
 """How many requests may be in flight at one server, and when it may be asked at all.
 
-The limit begins at half of what is allowed and doubles once per round of answers, until the server shows that it has
-enough: the round took longer in proportion and gave no more answers. From then on it grows by an eighth a round while
-latency holds, and is cut where the server refuses (429, 503), lets requests time out, slows down to twice its usual
-latency, or says that requests wait in its queue (`num_requests_waiting`). After Chiu & Jain (1989), Computer
-Networks 17(1), with the slow start of Jacobson (1988), SIGCOMM. Latency alone never cuts below what batching needs: on
-a model server it grows with the batch, and so does the number of answers a second.
+The limit begins at half of what is allowed and reaches it with the answers of one round. It is cut where the server
+refuses (429, 503), lets requests time out, or says that requests wait in its queue (`num_requests_waiting`), and comes
+back by an eighth a round while latency holds. After Chiu & Jain (1989), Computer Networks 17(1), with the slow start of
+Jacobson (1988), SIGCOMM. Latency alone cuts nothing: on a model server it grows with the batch, and so does the number
+of answers a second; and where this machine is busy it is our own, which asking less does not mend.
 
 A server that takes no connection is not asked by everyone at once: the gate closes, and one request probes it.
 """
@@ -17,10 +16,7 @@ import time
 from collections.abc import Callable
 
 REFUSED = 0.5  # of the limit stays where the server refuses
-SLOWED = 0.8  # where it slows down
 STEADY = 1.25  # times the usual latency is no slower
-SLOW = 2.0  # times the usual latency is slower
-GAIN = 1.1  # times as many answers a second is worth a larger limit
 USUAL = 0.2  # weight of a round in the usual latency
 
 
@@ -33,21 +29,18 @@ class Pace:
         self.limit = max(1, (most + 1) // 2)
         self.cuts = 0
         """How often the server made the limit smaller."""
-        self._starting = True
         self._usual: float | None = None
-        self._rate = 0.0
         self._cut_at = 0.0
-        self._begin(time.monotonic())
+        self._begin()
 
     def answered(self, latency: float) -> None:
         """An answer came after so many seconds."""
         self._count += 1
         self._latencies += latency
-        if self._starting and self.limit < self.most:
-            self.limit += 1
-            self.grown()
+        if not self.cuts:
+            self._grow(1)
         if self._count >= self._size:
-            self._round()
+            self._round(self._latencies / self._count)
 
     def refused(self, started: float) -> None:
         """A request sent at `started` (monotonic) was refused or timed out; the limit falls, once for each round."""
@@ -60,32 +53,27 @@ class Pace:
             self._cut(max(REFUSED, 1 - requests / 2 / self.limit))
 
     def _cut(self, factor: float) -> None:
-        self._starting = False
         self.cuts += 1
         self.limit = max(1, int(self.limit * factor))
         self._cut_at = time.monotonic()
-        self._begin(self._cut_at)
+        self._begin()
 
-    def _begin(self, moment: float) -> None:
-        self._began, self._size, self._count, self._latencies = moment, self.limit, 0, 0.0
-
-    def _round(self) -> None:
-        """Judge a round of as many answers as were allowed in flight."""
-        moment = time.monotonic()
-        latency, rate = self._latencies / self._count, self._count / max(moment - self._began, 1e-9)
-        if self._usual is None:
-            self._usual = latency
-        slower = latency / max(self._usual, 1e-9)
-        if self._starting:
-            self._starting = self.limit < self.most and (slower < SLOW or rate > GAIN * self._rate)
-        elif slower > SLOW:
-            self._cut(SLOWED)
-        elif slower <= STEADY and self.limit < self.most:
-            self.limit = min(self.most, self.limit + max(1, self.limit // 8))
+    def _grow(self, by: int) -> None:
+        if self.limit < self.most:
+            self.limit = min(self.most, self.limit + by)
             self.grown()
-        self._usual += USUAL * (latency - self._usual)
-        self._rate = rate
-        self._begin(moment)
+
+    def _begin(self) -> None:
+        """Begin a round of as many answers as are allowed in flight."""
+        self._size, self._count, self._latencies = self.limit, 0, 0.0
+
+    def _round(self, latency: float) -> None:
+        """A round is over, with this mean latency."""
+        usual = latency if self._usual is None else self._usual
+        if latency <= STEADY * usual:
+            self._grow(max(1, self.limit // 8))
+        self._usual = usual + USUAL * (latency - usual)
+        self._begin()
 
 
 class Gate:
