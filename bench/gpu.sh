@@ -16,7 +16,7 @@ lacking() {
   PYTHONPATH="$work/site" "$python" - <<'PROBE'
 import importlib.util
 needs = {"aiohttp": "aiohttp", "pydantic": "pydantic", "click": "click", "yaml": "pyyaml", "numpy": "numpy",
-         "jinja2": "jinja2", "safetensors": "safetensors", "tokenizers": "tokenizers",
+         "jinja2": "jinja2", "orjson": "orjson", "safetensors": "safetensors", "tokenizers": "tokenizers",
          "transformers": "transformers", "torch": "torch"}
 print(*(wheel for name, wheel in needs.items() if importlib.util.find_spec(name) is None))
 PROBE
