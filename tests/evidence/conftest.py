@@ -16,7 +16,8 @@ from nightlab.experiments.freeze import document
 from nightlab.experiments.identity import ModelIdentity, Treatments
 from nightlab.experiments.lock import write_lock
 from nightlab.experiments.plan import Plan
-from nightlab.files import JsonLines, write_atomic
+from nightlab.experiments.rubric import SHA_DIGITS
+from nightlab.files import JsonLines, sha256_text, write_atomic
 from nightlab.judging.packet import packets
 
 RANGES = ["layers_0_20", "layers_20_40", "layers_40_60", "layers_60_80", "layers_80_100"]
@@ -25,6 +26,8 @@ TRUTH = {
     "gemma": [0.5, 8.8, 1.0, 2.5, 6.5, 2.0, 1.5],
     "qwen": [0.2, 8.0, 4.0, 4.3, 4.1, 4.4, 3.9],
 }
+RUBRIC_TEXT = "# Rubric\n"
+RUBRIC = sha256_text(RUBRIC_TEXT)[:SHA_DIGITS]
 CONDITIONS = ["base", "sarcasm_full", *RANGES]
 HYPOTHESES = [
     {
@@ -132,7 +135,7 @@ def toy(
     """A frozen experiment in a folder, with an answer and a judgment for every cell."""
     plan = _plan(folder, list(truth), prompts, config)
     treated = _treatments(plan)
-    write_lock(plan.folder, document(plan, treated))
+    write_lock(plan.folder, document(plan, treated), plan.serving.declared())
     made = Made(plan.folder, list(product(plan, treated)), [], [])
     made.samples = [_sample(cell, text) for cell in made.cells]
     shown = {one.key: one.packet.sha for one in packets(made.samples, plan.config.sampling.seed, 0)}
@@ -153,7 +156,7 @@ def _plan(folder: Path, models: list[str], prompts: int, config: dict[str, Any])
         **config,
     }
     write_atomic(folder / "config.yaml", yaml.safe_dump(data, sort_keys=False))
-    write_atomic(folder / "rubric.md", "# Rubric\n")
+    write_atomic(folder / "rubric.md", RUBRIC_TEXT)
     for name in CONDITIONS[1:]:
         write_atomic(folder / "conditions" / f"{name}.yaml", yaml.safe_dump(_condition(name)))
     for number in range(prompts):
@@ -198,7 +201,7 @@ def _sample(cell: Cell, text: str) -> dict[str, Any]:
         "category": cell.category,
         "replicate": cell.replicate,
         "seed": cell.seed,
-        "messages": [{"role": "user", "content": "Ask"}],
+        "messages": cell.request["messages"],
         "text": text if cell.condition != "base" else f"A plain answer to {cell.prompt}.",
         "finish_reason": "stop",
         "prompt_tokens": 12,
@@ -235,7 +238,7 @@ def _judgments(
                 "repeat": 0,
                 "scores": scores,
                 "notes": {},
-                "rubric": "r" * 16,
+                "rubric": RUBRIC,
                 "packet": shown[cell.key],
                 "position": len(rows),
                 "t": "2026-11-23T02:15:07.123Z",

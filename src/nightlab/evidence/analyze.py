@@ -119,7 +119,7 @@ def _written(
         claims,
         draw_all(summary, into, pictures=pictures),
         tables,
-        (*find_deviations(table, folder), *_looks(context)),
+        (*find_deviations(table, folder, context.servers or ()), *_looks(context)),
         (*find_caveats(summary, verdicts), *drift_cautions(context.drift)),
         context,
         read_withdrawn(folder),

@@ -23,7 +23,10 @@ from nightlab.files import write_atomic
 from nightlab.judging.reliability import Drift
 
 FILE = "evidence.json"
-_SERVER_FIELDS = ("id", "model", "model_id", "served_name", "place", "state", "failure", "versions", "flags", "night")
+_SERVER_FIELDS = (
+    *("id", "model", "model_id", "served_name", "place", "state", "failure", "versions", "flags", "night"),
+    *("engine", "options", "learned", "extra"),
+)
 _TOLD = ("degradation", "correction")
 _LONGEST = 500
 

@@ -1,21 +1,28 @@
-"""What differs from the frozen plan, found by comparing the lock with the rows, the rubric, prompts and config.yaml."""
+"""What differs from the frozen plan, by comparing the lock with the rows, their servers, the rubric, the prompts and
+config.yaml.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from nightlab.errors import NightlabError
+from nightlab.evidence.asked import find_asked, find_judged
+from nightlab.evidence.served import find_served
 from nightlab.evidence.table import EXCLUDED, UNPROVEN, Table
-from nightlab.experiments.freeze import frozen_plan
+from nightlab.experiments.freeze import differences, frozen_plan, frozen_serving
 from nightlab.experiments.plan import Plan
 from nightlab.experiments.rubric import rubric_sha256
 
 
-def find_deviations(table: Table, folder: Path) -> list[str]:
-    """One text for each way in which rows or files differ from the frozen plan; empty where nothing does."""
-    return [*_arms(table), *_answers(table), *_judging(table, folder), *_plan(table, folder)]
+def find_deviations(table: Table, folder: Path, servers: Iterable[Mapping[str, Any]] = ()) -> list[str]:
+    """One text for each way in which rows, servers or files differ from the frozen plan; empty where nothing does."""
+    found = (_arms(table), _counted(table), find_asked(table), find_served(table, servers), find_judged(table))
+    return [*itertools.chain.from_iterable(found), *_files(table, folder)]
 
 
 def _arms(table: Table) -> Iterator[str]:
@@ -30,39 +37,19 @@ def _arms(table: Table) -> Iterator[str]:
         yield f"added: {model}, {condition}: {count} answers to cells that are not in the plan; they are not counted"
 
 
-def _answers(table: Table) -> Iterator[str]:
+def _counted(table: Table) -> Iterator[str]:
     excluded = table.reasons(EXCLUDED)
     yield from (f"{reason}: {count} answers are not counted" for reason, count in excluded.items())
     unproven = table.count(UNPROVEN)
     if unproven:
         yield f"{unproven} answers come from a server without a passed canary; they are not counted"
-    other = Counter(
-        (cell.model, str(fate.sample["model_id"]))
-        for cell, fate in zip(table.cells, table.fates, strict=True)
-        if fate.sample is not None and fate.sample.get("model_id") != cell.model_id
-    )
-    for (model, found), count in other.items():
-        yield f"{model}: {count} answers say they are of {found}, not of the planned model"
 
 
-def _judging(table: Table, folder: Path) -> Iterator[str]:
-    judge = table.design.config.judge
-    used = {str(row.get("rubric")) for rows in table.rows.judgments.values() for row in rows}
-    if len(used) > 1:
-        yield f"judgments were made under {len(used)} different rubrics: {', '.join(sorted(used))}"
-    frozen = str(table.design.lock.document["rubric"])
-    rubric = folder / judge.rubric
-    if rubric.is_file() and rubric_sha256(rubric) != frozen:
-        yield f"{judge.rubric} differs from the frozen rubric"
-    short = sum(
-        1 for fate in table.fates if fate.judgments and len({r["repeat"] for r in fate.judgments}) < judge.repeats
-    )
-    if short:
-        yield f"{short} answers were judged less often than the planned {judge.repeats} times"
-
-
-def _plan(table: Table, folder: Path) -> Iterator[str]:
-    frozen = table.design.lock.document
+def _files(table: Table, folder: Path) -> Iterator[str]:
+    """The rubric, the prompts and config.yaml of today."""
+    frozen, rubric = table.design.lock.document, folder / table.design.config.judge.rubric
+    if rubric.is_file() and rubric_sha256(rubric) != str(frozen["rubric"]):
+        yield f"{rubric.name} differs from the frozen rubric"
     try:
         plan = Plan.load(folder)
     except NightlabError as problem:
@@ -72,6 +59,9 @@ def _plan(table: Table, folder: Path) -> Iterator[str]:
     for key in now:
         if now[key] != before.get(key):
             yield f"`{key}` in config.yaml differs from the frozen plan"
+    served = frozen_serving(table.design.lock)
+    if served is not None:
+        yield from differences(served, plan.serving.declared(), "config.yaml since the freeze: serving")
     prompts = {p.name: {"category": p.category, "mode": p.mode, **p.content} for p in plan.prompts}
     changed = [name for name in {**prompts, **frozen["prompts"]} if prompts.get(name) != frozen["prompts"].get(name)]
     if changed:

@@ -1,7 +1,8 @@
 """The freeze: a plan's hash is fixed before the first sample, and nothing is swept under another one.
 
 Everything that could change an answer or its score is in the hash: the configuration, prompts, conditions as resolved,
-weights, rubric. `serving` is not: it says where the models answer, not what they are asked.
+weights, rubric. `serving` is not: it says where the models answer, not what they are asked. What it declared stands
+beside the hash, and the report tells what answered otherwise.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from nightlab.errors import AdapterError, FrozenError, PlanError
 from nightlab.experiments.cells import product
 from nightlab.experiments.check import check, first_error
 from nightlab.experiments.identity import ModelIdentity, Treatments, adapter_identity, model_identity, treatments
-from nightlab.experiments.lock import LOCK, read_lock, write_lock
+from nightlab.experiments.lock import LOCK, Lock, read_lock, write_lock
 from nightlab.experiments.plan import Plan
 from nightlab.experiments.rubric import rubric_sha256
 from nightlab.experiments.samples import SAMPLES
-from nightlab.experiments.schema import Config
+from nightlab.experiments.schema import Config, Serving
 from nightlab.files import sha256_json
 
 POWER = "power.json"
@@ -47,7 +48,7 @@ def freeze(plan: Plan) -> Frozen:
     error = first_error(check(plan))
     if error:
         raise error
-    lock = write_lock(plan.folder, document(plan, treatments(plan)))
+    lock = write_lock(plan.folder, document(plan, treatments(plan)), plan.serving.declared())
     return Frozen(lock.sha256, plan.folder / LOCK, lock.document["cells"]["count"])
 
 
@@ -97,6 +98,16 @@ def frozen_plan(document: dict[str, Any]) -> dict[str, Any]:
         return Config.model_validate(document["plan"]).frozen()
     except ValidationError:
         return dict(document["plan"])
+
+
+def frozen_serving(lock: Lock) -> dict[str, Any] | None:
+    """What a plan declared of serving when it was frozen, in today's form; None where that was not kept."""
+    if lock.serving is None:
+        return None
+    try:
+        return Serving.model_validate(lock.serving).declared()
+    except ValidationError:
+        return dict(lock.serving)
 
 
 def document(plan: Plan, treated: Treatments) -> dict[str, Any]:

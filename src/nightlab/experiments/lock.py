@@ -1,4 +1,8 @@
-"""plan.lock.json: a plan as it was frozen, with its hash and the identities behind its cells."""
+"""plan.lock.json: a plan as it was frozen, with its hash and the identities behind its cells.
+
+Beside the document that the hash is of stands what the plan said of serving, with a hash of its own: that may change
+between two nights, and is compared with the servers that answered.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,8 @@ class Lock:
     sha256: str
     frozen: str
     document: dict[str, Any]
+    serving: dict[str, Any] | None = None
+    """What was declared of serving; None where that was not kept."""
 
     @property
     def treatments(self) -> Treatments:
@@ -35,19 +41,23 @@ def read_lock(folder: Path) -> Lock | None:
         return None
     try:
         data = json.loads(read_text(path, FrozenError))
-        lock = Lock(data["sha256"], data["frozen"], data["document"])
+        served = data.get("serving")
+        lock = Lock(data["sha256"], data["frozen"], data["document"], None if served is None else served["declared"])
+        intact = served is None or sha256_json(served["declared"]) == served["sha256"]
     except (ValueError, KeyError, TypeError):
         raise FrozenError("the lock cannot be read", where=path, hint="restore it from git") from None
-    if sha256_json(lock.document) != lock.sha256:
+    if not intact or sha256_json(lock.document) != lock.sha256:
         raise FrozenError(
             "the lock was edited: its hash is not that of its content", where=path, hint="restore it from git"
         )
     return lock
 
 
-def write_lock(folder: Path, document: dict[str, Any]) -> Lock:
+def write_lock(folder: Path, document: dict[str, Any], serving: dict[str, Any] | None = None) -> Lock:
     """Write the lock of a folder durably. Raises StorageError."""
-    lock = Lock(sha256_json(document), now(), document)
-    content = {"sha256": lock.sha256, "frozen": lock.frozen, "document": document}
+    lock = Lock(sha256_json(document), now(), document, serving)
+    content: dict[str, Any] = {"sha256": lock.sha256, "frozen": lock.frozen, "document": document}
+    if serving is not None:
+        content["serving"] = {"sha256": sha256_json(serving), "declared": serving}
     write_atomic(folder / LOCK, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return lock

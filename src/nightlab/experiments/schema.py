@@ -92,7 +92,8 @@ class Stop(Record):
 class Serving(Record):
     """How the models are served; what an engine does not know of these it is not told.
 
-    Not part of a cell's identity, so it may still be changed after the freeze; each server's manifest records it.
+    Not part of a cell's identity, so it may still be changed after the freeze; the lock keeps what was declared, each
+    server's manifest what it ran with, and every difference is a deviation in the report.
     """
 
     engine: Literal["embedded", "vllm"] | None = None
@@ -118,6 +119,10 @@ class Serving(Record):
     def options(self) -> dict[str, str | int | float | bool]:
         """What is given for the engine."""
         return self.model_dump(exclude_none=True, exclude={"engine", "port", "extra", "resources", "keep"})
+
+    def declared(self) -> dict[str, Any]:
+        """What may change an answer, as a JSON value: not where the servers run, nor how long."""
+        return self.model_dump(mode="json", exclude={"port", "resources", "keep"})
 
 
 class Exclusion(Record):
