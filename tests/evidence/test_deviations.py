@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -30,7 +30,7 @@ def served(servers: Servers, **changed: Any) -> Servers:
     return [{**now[0], **changed}, *now[1:]]
 
 
-def found(made: Made, servers: Servers) -> list[str]:
+def found(made: Made, servers: Sequence[Mapping[str, Any]]) -> list[str]:
     """The deviations of an experiment."""
     return find_deviations(Table.from_experiment(made.write()), made.folder, servers)
 
