@@ -42,7 +42,7 @@ class Share:
 
 @dataclass(frozen=True)
 class RealNight:
-    """The whole night, model by model, and its judge."""
+    """The whole night, model by model, and its judge; of a plan of `kind: run` its runs alone."""
 
     shares: tuple[Share, ...]
     samples: int
@@ -52,12 +52,18 @@ class RealNight:
     usd: float | None
     judge_usd: float | None
     lines: tuple[str, ...]
+    runs: int = 0
+
+    def sentence(self) -> str:
+        """What it takes, on one line."""
+        what = f"{self.runs} runs" if self.runs else f"{self.samples} samples, {self.tokens} tokens"
+        usd = "unknown" if self.usd is None else f"{self.usd:.2f} $"
+        return f"{what}, {self.gpu_hours:.2f} GPU-hours, {self.hours:.2f} h, {usd}"
 
     def document(self) -> dict[str, Any]:
         """A JSON value."""
         return {
-            "samples": self.samples,
-            "tokens": self.tokens,
+            **({"runs": self.runs} if self.runs else {"samples": self.samples, "tokens": self.tokens}),
             "gpu_hours": round(self.gpu_hours, 3),
             "hours": round(self.hours, 3),
             "usd": None if self.usd is None else round(self.usd, 2),
@@ -68,7 +74,7 @@ class RealNight:
 
 
 def real_night(lab: Lab, plan: Plan) -> RealNight:
-    """The estimate of a plan in this lab."""
+    """The estimate of a plan that asks models, in this lab."""
     shares = tuple(_share(lab, plan, model.name, model.id) for model in plan.models)
     samples, tokens = sum(s.samples for s in shares), sum(s.tokens for s in shares)
     gpu_hours = sum(share.gpu_hours for share in shares)

@@ -7,11 +7,8 @@ with a repository of its own, and stays, so that its report can be read; everyth
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,74 +20,35 @@ from nightlab.experiments.identity import model_folder
 from nightlab.experiments.plan import Plan
 from nightlab.experiments.samples import FAILURES
 from nightlab.files import JsonLines, read_text, write_atomic
-from nightlab.founding.making import DIARY, NOTES, lab_files, start_repository
+from nightlab.founding.stage import MARK, Rehearsal, copy_own, new_root, not_rehearsable, opened, start
 from nightlab.founding.stand_ins import StandIn, layers_of, rehearsed, relative_layers, stand_ins, with_markers
-from nightlab.founding.troubles import Staged, prefix, staged
+from nightlab.founding.troubles import TROUBLES, USUAL, chosen, prefix, staged
 from nightlab.lab import Lab
-from nightlab.settings import Value
 
-MARK = "REHEARSAL"
 BANNER = "> **REHEARSAL.** Practice models stand in for the models of the plan. Nothing here is a finding.\n"
 PARTS = ("report.md.j2", "prompts", "conditions", "rubric.md", "gold.yaml")
-IDENTITY = ("nightlab rehearsal", "rehearsal@localhost")
-HOURS = 1.0
-_STATE = """\
-# Research state
-
-## Question
-
-REHEARSAL of {experiment}: {question}
-
-## Hypotheses
-
-## Queue
-
-- [ ] {experiment}: rehearsal
-
-## Findings
-"""
-_SETTINGS = """\
-# A rehearsal lab: `nightlab rehearse` made it. Nothing in it is a finding.
-[tool.nightlab]
-brain = "playbook"
-hours = 1.0
-budget-usd = 0.0
-request-timeout = 20.0
-max-identical-failures = 12
-"""
 
 
-@dataclass(frozen=True)
-class Rehearsal:
-    """A copy of a lab that is ready for its night."""
+def prepare(lab: Lab, experiment: str, faults: str | None, target: Path | None = None) -> Rehearsal:
+    """Copy what an experiment that asks models needs into a lab of its own, made rehearsable.
 
-    lab: Lab
-    experiment: str
-    standing: tuple[StandIn, ...]
-    staging: tuple[Staged, ...]
-    notes: tuple[str, ...]
-
-
-def prepare(lab: Lab, experiment: str, troubles: Sequence[str], target: Path | None = None) -> Rehearsal:
-    """Copy what an experiment needs into a lab of its own, made rehearsable. Raises UsageError, PlanError."""
+    `faults` names the troubles to stage, comma between them; None stages the usual ones. Raises UsageError, PlanError.
+    """
     plan = Plan.load(lab.experiment(experiment))
-    root = _target(target)
+    staging = staged(chosen(faults, TROUBLES, USUAL), [model.name for model in plan.models])
+    root = new_root(target)
     standing = stand_ins(plan, {model.name: _folder(plan, model.name) for model in plan.models})
     content, notes = rehearsed(plan, standing)
-    staging = staged(troubles, [model.name for model in plan.models])
     _copy(lab, plan, root)
     folder = root / "experiments" / plan.name
     notes += _adapt(plan, standing, folder, root)
     write_atomic(folder / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
-    _start(root, plan)
-    words = prefix(staging, root / ".nightlab" / "troubles")
-    flags: dict[str, Value | None] = {"brain": "playbook", "engine": "embedded", "place": "local", "hours": HOURS}
-    made = Lab.open(root, {**flags, "budget_usd": 0.0, "server_prefix": words or None})
+    start(root, plan.name, plan.question)
+    made = opened(root, server_prefix=prefix(staging, root / ".nightlab" / "troubles") or None)
     try:
         Plan.load(folder)
     except PlanError as error:
-        hint = "the rehearsal could not be made of this plan; `nightlab sweep --dry-run` checks the plan itself"
-        raise UsageError(f"the plan cannot be rehearsed: {error.what}", where=error.where, hint=hint) from error
+        raise not_rehearsable(error) from error
     return Rehearsal(made, plan.name, tuple(standing), tuple(staging), tuple(notes))
 
 
@@ -136,16 +94,6 @@ def _fired(rehearsal: Rehearsal, night: str) -> Iterator[tuple[str, str]]:
         yield f"failed attempt kept apart: {row['class']}", str(row.get("error", ""))[:200]
 
 
-def _target(target: Path | None) -> Path:
-    if target is None:
-        return Path(tempfile.mkdtemp(prefix="nightlab-rehearsal-"))
-    root = target.absolute().resolve()
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise UsageError("there is something here already", where=root, hint="name a new folder")
-    root.mkdir(parents=True, exist_ok=True)
-    return root
-
-
 def _folder(plan: Plan, name: str) -> Path | None:
     try:
         return model_folder(plan, plan.model(name))
@@ -154,24 +102,11 @@ def _folder(plan: Plan, name: str) -> Path | None:
 
 
 def _copy(lab: Lab, plan: Plan, root: Path) -> None:
-    """The lab's own agents, skills and tools, the experiment's parts, and what the plan names elsewhere in the lab."""
-    for kind in ("agents", "skills", "tools"):
-        if (lab.root / kind).is_dir():
-            shutil.copytree(lab.root / kind, root / kind, ignore=shutil.ignore_patterns("__pycache__"))
+    """The lab's own parts, the experiment's, and what the plan names elsewhere in the lab."""
     factors = plan.config.factors
     listed = [factors.conditions, factors.prompts, plan.judge.rubric]
     names = [name for value in listed for name in ([value] if isinstance(value, str) else value)]
-    places = [plan.folder / part for part in PARTS] + [plan.resolve(name) for name in names]
-    for place in dict.fromkeys(places):
-        inner = place.resolve()
-        if not inner.exists() or not inner.is_relative_to(lab.root.resolve()):
-            continue
-        copy = root / inner.relative_to(lab.root.resolve())
-        if inner.is_dir():
-            shutil.copytree(inner, copy, dirs_exist_ok=True)
-        else:
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(inner, copy)
+    copy_own(lab, root, [plan.folder / part for part in PARTS] + [plan.resolve(name) for name in names])
 
 
 def _adapt(plan: Plan, standing: Sequence[StandIn], folder: Path, root: Path) -> list[str]:
@@ -198,16 +133,3 @@ def _copied(path: Path, plan: Plan, root: Path) -> Path:
     if inside.is_relative_to(plan.root.resolve()):
         return root / inside.relative_to(plan.root.resolve())
     raise UsageError("the plan uses a file outside of the lab", where=path, hint="copy it into the lab")
-
-
-def _start(root: Path, plan: Plan) -> None:
-    files = {name: text for name, text in lab_files().items() if not (root / name).exists()}
-    files["pyproject.toml"] = _SETTINGS
-    files["state/RESEARCH_STATE.md"] = _STATE.format(experiment=plan.name, question=plan.question)
-    files["state/research_diary.md"] = DIARY
-    files["scaffolding_notes.md"] = NOTES
-    for name, text in files.items():
-        write_atomic(root / name, text)
-    inner = {str(path.relative_to(root)): "" for path in root.rglob("*") if path.is_file()}
-    there = {name: "" for name in inner if not name.startswith(".nightlab")}
-    start_repository(root, there, f"{MARK} of {plan.name}", IDENTITY)

@@ -59,7 +59,7 @@ def stand_ins(plan: Plan, folders: dict[str, Path | None]) -> list[StandIn]:
 def rehearsed(plan: Plan, standing: list[StandIn]) -> tuple[dict[str, Any], list[str]]:
     """The config.yaml of the rehearsal, and what it does not keep of the plan."""
     content = read_yaml(plan.folder / CONFIG, PlanError)
-    notes = [_said(one) for one in standing]
+    notes = [said(one) for one in standing]
     adapters = sorted({spec.id for c in plan.conditions if c.amplification for spec in c.amplification.adapters})
     content["factors"]["models"] = [_model(one, adapters) for one in standing]
     cells = len(plan.models) * len(plan.conditions) * len(plan.prompts) * plan.replicates
@@ -78,7 +78,8 @@ def rehearsed(plan: Plan, standing: list[StandIn]) -> tuple[dict[str, Any], list
     return content, notes
 
 
-def _said(one: StandIn) -> str:
+def said(one: StandIn) -> str:
+    """Who plays whom, and why."""
     if one.id in practice.ids:
         return f"{one.model} is a practice model already"
     why = (

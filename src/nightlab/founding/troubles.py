@@ -10,7 +10,7 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,13 @@ TROUBLES: dict[str, Trouble] = {
     "killed": Trouble("the server is killed in the middle of the sweep", kill_after=5),
 }
 USUAL = ("port_in_use", "error_body", "killed")
+RUN_TROUBLES: dict[str, Trouble] = {
+    "run_dies": Trouble("the command of a run ends with an error"),
+    "run_hangs": Trouble("the command of a run hangs until its time is up"),
+    "run_silent": Trouble("the command of a run ends well and prints no metric"),
+}
+"""What meets the commands of `kind: run`; `nightlab.runs.staged` plays it."""
+RUN_USUAL = tuple(RUN_TROUBLES)
 NONE = "none"
 
 
@@ -86,15 +93,15 @@ class Staged:
     about: str = field(default="")
 
 
-def chosen(text: str | None) -> list[str]:
+def chosen(text: str | None, known: Mapping[str, Trouble], usual: Sequence[str]) -> list[str]:
     """The troubles that were asked for by name, comma between them. Raises UsageError naming the nearest."""
     if text is None:
-        return list(USUAL)
+        return list(usual)
     names = [name.strip() for name in text.split(",") if name.strip() and name.strip() != NONE]
     for name in names:
-        if name not in TROUBLES:
-            close = nearest(name, TROUBLES)
-            hint = f"did you mean {close}?" if close else f"known: {', '.join(TROUBLES)}, or {NONE}"
+        if name not in known:
+            close = nearest(name, known)
+            hint = f"did you mean {close}?" if close else f"known: {', '.join(known)}, or {NONE}"
             raise UsageError(f"no trouble {name!r} can be staged", hint=hint)
     return names
 

@@ -196,7 +196,7 @@ class RunPlan:
     def argv(self, cell: RunCell, out: Path) -> list[str]:
         """The command of a run."""
         values = {**cell.params, "seed": cell.seed, "replicate": cell.replicate, "out": out, "folder": self.folder}
-        words = [_PLACE.sub(lambda found: _shown(values[found[1]]), word) for word in self.config.command]
+        words = [_PLACE.sub(lambda found: spelled(values[found[1]]), word) for word in self.config.command]
         ours = {"nightlab": [sys.executable, "-P", "-m", "nightlab"], "python": [sys.executable]}
         return [*ours.get(words[0], [words[0]]), *words[1:]]
 
@@ -215,7 +215,8 @@ def _points(config: RunConfig) -> Iterator[Sequence[Scalar]]:
     return itertools.product(*config.parameters.values())
 
 
-def _shown(value: object) -> str:
+def spelled(value: object) -> str:
+    """A parameter's value as a command gets it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
