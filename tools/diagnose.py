@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nightlab.night.failure_packet import diagnosis
+from nightlab.night.failure_packet import diagnosis, reached
 from nightlab.servers.failures import question
 from nightlab.servers.manifest import load
 from nightlab.toolbox import ToolContext, tool
@@ -26,9 +26,9 @@ async def diagnose(ctx: ToolContext, server: str) -> dict[str, Any]:
 
     Returns:
         class (null where nothing known was found), cause, line (of the log, as data) with its number and context,
-        confidence, stage, steps, whose it is to mend (ours or a human's), healed: the steps that code took already,
-        question: what only a person can answer, and remedy: the tool call that follows it, or null. A class of null is
-        a case for the debugger.
+        confidence, stage, reached: how far its start came, steps, whose it is to mend (ours or a human's), healed: the
+        steps that code took already, question: what only a person can answer, and remedy: the tool call that follows
+        it, or null. A class of null is a case for the debugger.
     """
     manifest = load(ctx.lab, server)
     found = diagnosis(ctx.lab, manifest)
@@ -43,6 +43,7 @@ async def diagnose(ctx: ToolContext, server: str) -> dict[str, Any]:
         "context": list(found.context),
         "confidence": found.confidence,
         "stage": found.stage,
+        "reached": reached(ctx.lab, manifest),
         "steps": list(found.remedy),
         "whose": found.whose,
         "healed": [step["step"] for step in manifest.healed],

@@ -36,6 +36,7 @@ def test_a_plan_is_probed_with_its_memory(demo_lab: Path) -> None:
     done = call(demo_lab, "models", "1", "--gpu-gib", "80")
     assert done.exit_code == 1, "the demo's plan calls one model by a wrong id"
     assert "model_id_mismatch" in done.output
+    assert "correct it in config.yaml: models.qwen.id: nightlab/practice-qwen" in done.output
     assert "layers 4-7" in done.output
     assert "8 slots × rank 8 × 20 layers" in done.output
     found = json.loads(call(demo_lab, "models", "1", "--gpu-gib", "0.5", "--json").output)

@@ -247,6 +247,24 @@ async def test_a_server_that_is_gone_is_given_up_when_the_patience_ends(
     assert len(failures(plan)) <= 18  # one probes, the others wait: no line for every moment
 
 
+async def test_a_server_that_is_known_to_be_gone_is_not_waited_for(
+    plan: Plan, servers: dict[str, FaultyServer]
+) -> None:
+    await servers["qwen"].stop()
+    asked: list[str] = []
+
+    async def gone(end: Endpoint) -> str | None:
+        asked.append(end.server)
+        return "the server's job is over (failed)" if len(asked) > 1 else None
+
+    result = await run_sweep(plan, cells(plan), ends(servers), patience=60, gone=gone)
+    [stop] = result.by_model["qwen"].stopped
+    assert stop.failure == "connection"
+    assert stop.error.startswith("the server's job is over (failed): the connection failed")
+    assert set(asked) == {stop.server}, "only who takes no connection is asked about"
+    assert result.by_model["llama"].missing == 0
+
+
 async def test_a_server_that_restarts_loses_no_cell(plan: Plan, servers: dict[str, FaultyServer]) -> None:
     gone = servers["qwen"]
     port = gone.port

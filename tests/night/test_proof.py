@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,12 @@ import pytest_asyncio
 from click.testing import CliRunner
 
 from nightlab.cli import cli
-from nightlab.compute.local import Local
+from nightlab.compute.local import Local, LocalJob
 from nightlab.errors import CanaryFailed
 from nightlab.events import EventLog
 from nightlab.experiments.cells import cells
 from nightlab.experiments.plan import Plan
-from nightlab.experiments.samples import Samples
+from nightlab.experiments.samples import SAMPLES, Samples
 from nightlab.experiments.sweep import run_sweep
 from nightlab.lab import Lab
 from nightlab.night import proof, serving
@@ -53,6 +55,12 @@ class Scene:
         asked = list(cells(self.plan))[:count]
         result = await run_sweep(self.plan, asked, {"llama": end}, events=self.events, reload=reload)
         assert result.missing == 0
+
+    def hasten(self) -> None:
+        """Rewrite the rows as if something had answered faster than any model can."""
+        path = self.plan.folder / SAMPLES
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps({**line, "latency": 0.0001}) + "\n" for line in lines))
 
     def rows(self) -> list[dict[str, Any]]:
         return list(Samples(self.plan.folder).rows())
@@ -110,6 +118,11 @@ async def test_drift_and_stale_code_set_rows_aside_and_the_night_can_go_on(scene
 
     second = await scene.start("again")
     await scene.sweep(6)
+    scene.hasten()
+    await proof.swept(scene.lab, scene.events, scene.plan, second.manifest.id)
+    assert scene.rows() == [], "no model answers so fast"
+    assert "implausible speed of llama" in scene.events_of("quarantine")[-1]["why"]
+    await scene.sweep(6)
     assert len(scene.rows()) == 6
     full = second.manifest.conditions["sarcasm_full"]
     other = [Reading(text="no", tokens=("no",), logprobs=(-0.1,))] * 3
@@ -123,18 +136,24 @@ async def test_drift_and_stale_code_set_rows_aside_and_the_night_can_go_on(scene
 
     third = await scene.start("third")
     await scene.sweep()
+    scene.hasten()
     assert third.job is not None
     third.job.stop(grace=1)
     await proof.swept(scene.lab, scene.events, scene.plan, third.manifest.id)
     assert len(scene.rows()) == len(list(cells(scene.plan))), "what a server gave before it was lost still stands"
-    assert "no canary after the sweep" in scene.events_of("degradation")[-1]["what"]
+    again, unproven = scene.events_of("degradation")[-2:]
+    assert again["what"] == "implausible speed of llama again"
+    assert "on another server before, so the rows stay" in again["why"], "the model itself may be so"
+    assert "no canary after the sweep" in unproven["what"]
     assert [one.outcome for one in await proof.adopt_all(scene.lab, scene.events)] == []
 
 
 async def test_a_living_server_is_adopted_and_a_lost_one_is_said(scene: Scene) -> None:
     living, lost = await asyncio.gather(scene.start("living"), scene.start("lost"))
     assert lost.job is not None
-    await asyncio.to_thread(lost.job.stop, 1)
+    os.kill(json.loads((lost.job.folder / "start.json").read_text())["child"]["pid"], signal.SIGKILL)
+    assert isinstance(lost.job, LocalJob)
+    await asyncio.to_thread(lost.job.wait, 60)
     done = await asyncio.to_thread(
         CliRunner().invoke, cli, ["--lab", str(scene.lab.root), "servers", "adopt", "--json"]
     )
@@ -142,7 +161,7 @@ async def test_a_living_server_is_adopted_and_a_lost_one_is_said(scene: Scene) -
     found = {one["server"]: one for one in json.loads(done.output)}
     assert found[living.manifest.id]["outcome"] == "adopted"
     assert found[lost.manifest.id]["outcome"] == "gone"
-    assert manifests.load(scene.lab, lost.manifest.id).state in ("stopped", "failed")
+    assert manifests.load(scene.lab, lost.manifest.id).state == "failed", "nobody asked it to end"
     ready = serving.ready_server(scene.lab, scene.plan, scene.plan.model("llama"))
     assert ready is not None
     assert ready.id == living.manifest.id

@@ -11,7 +11,7 @@ import pytest
 from nightlab import practice
 from nightlab.errors import NotSetUp, UsageError
 from nightlab.lab import Lab, shipped
-from nightlab.servers.engines import Need, Option, engine, stage
+from nightlab.servers.engines import Need, Option, engine, stage, stage_of
 from nightlab.servers.engines.vllm import VENV, slot_rank, stored_dtype
 
 NEED = Need(practice.model_dir("llama"), "llama-1-abcd", conditions=7, adapters=9, rank=20)
@@ -109,3 +109,6 @@ def test_a_log_says_how_far_a_start_has_come() -> None:
     log = "INFO non-default args: {}\nINFO Resolved architecture: L\nINFO Starting to load model x...\n"
     assert stage(engine("vllm"), log) == "loading the weights"
     assert "nothing" in stage(engine("embedded"), "")
+    assert stage_of(log) == "loading the weights"
+    assert stage_of("INFO Starting to load model\nINFO Loading weights took 1 s\n") == "checking itself"
+    assert stage_of("a log of something else") is None

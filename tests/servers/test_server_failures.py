@@ -169,6 +169,7 @@ async def test_a_server_that_never_gets_ready_runs_into_the_time_limit(
     with pytest.raises(ServerError) as caught:
         await server.ensure_ready(events)
     assert caught.value.failure == "start_timeout"
+    assert "came as far as: nothing of a start in its log yet" in caught.value.what
     assert not server.alive()
 
 
@@ -239,7 +240,7 @@ async def test_a_server_that_says_it_is_ready_and_does_not_listen_times_out(lab:
     (lab.root / "pyproject.toml").write_text("[tool.nightlab]\nserver-timeout = 1\n")
     short = Lab.open(lab.root)
     server = await launch(short, Local(short.jobs), mute())
-    with pytest.raises(ServerError) as caught:
+    with pytest.raises(ServerError, match="did not answer in time; by its log it came as far as: started") as caught:
         await server.ensure_ready(events)
     assert caught.value.failure == "start_timeout"
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nightlab.servers.failures import Diagnosis
 
 HEALTHY, KNOWN, UNKNOWN = 0, 1, 3
+STARTED = "started"
 
 
 @click.command()
@@ -25,9 +26,11 @@ def diagnose(session: Session, logfile: str, stopped: bool, as_json: bool) -> No
     """Name the root cause in the log of a model server (a file, a server of this lab, or - for standard input).
 
     Exit code 0: nothing is wrong in it (class null). 1: a known failure. 3: it failed in a way that is not known. With
-    --json the keys are class, cause, remedy, confidence, line, context, number, stage, whose, steps, failed.
+    --json the keys are class, cause, remedy, confidence, line, context, number, stage, reached (how far the start
+    came), whose, steps, failed.
     """
     from nightlab.errors import LabError, UsageError
+    from nightlab.servers.engines import stage_of
     from nightlab.servers.failures import catalogue, looks_failed
     from nightlab.servers.failures import diagnose as read
 
@@ -42,10 +45,11 @@ def diagnose(session: Session, logfile: str, stopped: bool, as_json: bool) -> No
         raise UsageError("the log is empty: it does not say how the server fares", where=logfile)
     found = read(text, stopped=stopped, known=known)
     failed = found.cls is not None or (not stopped and looks_failed(text))
+    reached = stage_of(text)
     if as_json:
-        print_json(_row(found, failed))
+        print_json(_row(found, failed, reached))
     else:
-        click.echo("\n".join(_lines(found, failed)))
+        click.echo("\n".join(_lines(found, failed, reached)))
     raise SystemExit(KNOWN if found.cls is not None else UNKNOWN if failed else HEALTHY)
 
 
@@ -70,7 +74,7 @@ def _text(session: Session, name: str) -> str:
     return read_log(lab.root / log)
 
 
-def _row(found: Diagnosis, failed: bool) -> dict[str, Any]:
+def _row(found: Diagnosis, failed: bool, reached: str | None) -> dict[str, Any]:
     return {
         "class": found.cls,
         "cause": found.cause,
@@ -80,18 +84,20 @@ def _row(found: Diagnosis, failed: bool) -> dict[str, Any]:
         "context": list(found.context),
         "number": found.number,
         "stage": found.stage,
+        "reached": reached,
         "whose": found.whose if failed else None,
         "steps": [{step.verb: step.of, **step.bounds} for step in found.ladder],
         "failed": failed,
     }
 
 
-def _lines(found: Diagnosis, failed: bool) -> list[str]:
+def _lines(found: Diagnosis, failed: bool, reached: str | None) -> list[str]:
     from nightlab.morning.text import clean, wrap
 
     width = min(columns(), 100)
     if not failed:
-        return ["nothing is wrong in this log"]
+        came = "" if reached in (None, STARTED) else f"; the start came as far as: {reached}"
+        return [f"nothing is wrong in this log{came}"]
     lines = wrap(f"{found.cls or 'unknown'}: {found.cause}", width, rest="  ")
     if found.context:
         first = (found.number or 1) - next((i for i, line in enumerate(found.context) if line == found.line), 0)
@@ -101,6 +107,7 @@ def _lines(found: Diagnosis, failed: bool) -> list[str]:
         ]
     elif found.line:
         lines.append(f"  > {clean(found.line, width - 4)}")
+    lines += [] if reached is None else [f"  the start came as far as: {reached}"]
     whose = "" if found.whose == "ours" else " (for a person)"
     lines += [line for step in found.remedy for line in wrap(f"{step}{whose}", width, first="  - ", rest="    ")]
     return lines

@@ -97,7 +97,8 @@ def _probe(lab: Lab, experiment: str, gpu_gib: float | None) -> dict[str, Any]:
         found = memory(plan, model, gpu_gib)
         sums.append({"model": model.name, "memory": found.document() if found else None, "lines": _lines(found)})
     rows = [{k: getattr(p, k) for k in ("model", "condition", "adapter", "weights", "problem")} for p in pairs(plan)]
-    problems = [{"code": p.code, "what": p.what, "hint": p.hint} for p in check(plan) if p.level == "error"]
+    names = ("code", "what", "hint", "remedy")
+    problems = [{name: getattr(p, name) for name in names} for p in check(plan) if p.level == "error"]
     return {"experiment": plan.name, "pairs": rows, "models": sums, "problems": problems}
 
 
@@ -111,8 +112,15 @@ def _report(probed: dict[str, Any]) -> list[str]:
     for model in probed["models"]:
         lines += ["", f"{model['model']} on one GPU", *model["lines"]]
     for problem in probed["problems"]:
-        lines += ["", f"{problem['code']}: {problem['what']}", f"    {problem['hint'] or ''}".rstrip()]
+        lines += ["", f"{problem['code']}: {problem['what']}", *(f"    {step}" for step in _steps(problem))]
     return lines
+
+
+def _steps(problem: dict[str, Any]) -> list[str]:
+    """What to do about a problem: its correction where that is beyond doubt, and its hint."""
+    corrections = (problem["remedy"] or {}).get("set", {})
+    steps = [f"correct it in config.yaml: {path}: {value}" for path, value in corrections.items()]
+    return [*steps, problem["hint"]] if problem["hint"] else steps
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:

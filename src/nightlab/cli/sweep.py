@@ -167,7 +167,7 @@ async def _run(
 ) -> tuple[list[str], SweepResult]:
     """Start, prove, ask, stop: what failed to start, and what became of the cells."""
     from nightlab.experiments.sweep import run_sweep
-    from nightlab.night.mending import mend
+    from nightlab.night.mending import gone, mend
     from nightlab.night.proof import reload, swept
     from nightlab.night.serving import endpoint_of
 
@@ -191,6 +191,7 @@ async def _run(
             timeout=config.request_timeout,
             heal=functools.partial(mend, lab, events),
             reload=functools.partial(reload, lab, events),
+            gone=functools.partial(gone, lab),
         )
         proofs = await asyncio.gather(*(swept(lab, events, plan, m.id) for m in ready), return_exceptions=True)
         failed += [error for error in proofs if error is not None]

@@ -73,12 +73,14 @@ Reload = Callable[[Endpoint, str], Awaitable[Endpoint | None]]
 """Loads a served name again that a server no longer knows: where to go on, or None where it is not there."""
 Heal = Callable[[Stopped], Awaitable[Endpoint | None]]
 """Mends a server whose share stopped: where to go on, or None where it cannot be mended."""
+Gone = Callable[[Endpoint], Awaitable[str | None]]
+"""Why a server that takes no connection is known to be gone for good; None where it may come back."""
 
 
 @dataclass(frozen=True)
 class Terms:
     """How a sweep asks: requests in flight, seconds for each in all, seconds that a server may take no connection,
-    identical failures that stop a share, the budget whose clock counts, and who mends.
+    identical failures that stop a share, the budget whose clock counts, who mends, and who knows of a server's end.
     """
 
     concurrency: int
@@ -88,6 +90,7 @@ class Terms:
     budget: Budget | None = None
     heal: Heal | None = None
     reload: Reload | None = None
+    gone: Gone | None = None
 
 
 class Share:
@@ -221,12 +224,15 @@ class Share:
         return not self._over()
 
     async def _probe(self, what: str) -> None:
-        """Wait until the server takes connections again, or the patience with it is at an end."""
+        """Wait until the server takes connections again, is known to be gone, or the patience with it is at an end."""
         attempt = 1
         try:
             while not self._over() and self._gate.closed_since is not None:
-                if self._gate.closed_for() > self._terms.patience:
-                    self._stop("connection", f"no connection for {self._terms.patience:g} s: {what}", 0)
+                end = await self._terms.gone(self.endpoint) if self._terms.gone else None
+                if end is None and self._gate.closed_for() > self._terms.patience:
+                    end = f"no connection for {self._terms.patience:g} s"
+                if end is not None:
+                    self._stop("connection", f"{end}: {what}", 0)
                     return
                 await asyncio.sleep(min(pause(attempt), LONGEST_PROBE))
                 attempt += 1

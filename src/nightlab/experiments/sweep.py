@@ -25,7 +25,7 @@ from nightlab.experiments.freeze import verify
 from nightlab.experiments.plan import Plan
 from nightlab.experiments.pool import Pool
 from nightlab.experiments.samples import Samples, Writer, sole_writer
-from nightlab.experiments.share import Endpoint, Heal, Reload, Share, Stopped, Terms
+from nightlab.experiments.share import Endpoint, Gone, Heal, Reload, Share, Stopped, Terms
 
 __all__ = ["Endpoint", "Progress", "ShareResult", "Stopped", "SweepResult", "run_sweep"]
 
@@ -103,13 +103,15 @@ async def run_sweep(
     samples: Samples | None = None,
     heal: Heal | None = None,
     reload: Reload | None = None,
+    gone: Gone | None = None,
 ) -> SweepResult:
     """Ask every cell that has no sample yet; a model without a server keeps its cells missing.
 
     `concurrency` bounds the requests in flight at each server, `timeout` is what one request may take in all, and a
     server may take no connection for `patience` seconds (it restarts). `heal` mends a server whose share stopped,
-    `reload` loads an adapter that it no longer knows. Give `samples` where several sweeps of one experiment run side by
-    side in this process: the caller opened the store, holds the folder (`sole_writer`) and closes it.
+    `reload` loads an adapter that it no longer knows, `gone` says why one need not be waited for. Give `samples` where
+    several sweeps of one experiment run side by side in this process: the caller opened the store, holds the folder
+    (`sole_writer`) and closes it.
 
     Raises FrozenError for a plan that is not frozen or changed since, UsageError for a condition its server lacks,
     LockHeld while another process sweeps here, StorageError. Cancelling it keeps what was answered.
@@ -117,7 +119,7 @@ async def run_sweep(
     await asyncio.to_thread(verify, plan)  # it may hash gigabytes of weights
     start = time.monotonic()
     limit = max_identical_failures or plan.stop.max_identical_failures
-    terms = Terms(concurrency, timeout, patience, limit, budget, heal, reload)
+    terms = Terms(concurrency, timeout, patience, limit, budget, heal, reload, gone)
     with _store(plan.folder, samples) as samples:
         missing = samples.missing(cells)
         places = tally(missing)

@@ -17,6 +17,7 @@ from nightlab.compute import open_place
 from nightlab.experiments.samples import FAILURES
 from nightlab.files import JsonLines
 from nightlab.lab import Lab
+from nightlab.servers.engines import stage_of
 from nightlab.servers.failures import Diagnosis, catalogue, diagnose_log, explain, read_log
 from nightlab.servers.manifest import Manifest, load
 from nightlab.servers.server import Server
@@ -41,6 +42,11 @@ def diagnosis(lab: Lab, manifest: Manifest) -> Diagnosis:
     return read or explain("no_answer")
 
 
+def reached(lab: Lab, manifest: Manifest) -> str | None:
+    """How far a server's start came, by its log; None where that says nothing of one."""
+    return stage_of(read_log(lab.root / manifest.log)) if manifest.log else None
+
+
 def server_packet(lab: Lab, server: str) -> dict[str, Any]:
     """What is known about a server, as JSON. Raises UsageError where there is none of that name."""
     manifest = load(lab, server)
@@ -54,6 +60,7 @@ def server_packet(lab: Lab, server: str) -> dict[str, Any]:
         "recorded": {"class": manifest.failure, "what": manifest.error, "remedy": manifest.remedy},
         "exit": {"state": job.state(), "code": job.exit_code(), "reason": job.reason()} if job else None,
         "signature": {"class": found.cls, "cause": found.cause, "line": found.line, "confidence": found.confidence},
+        "reached": reached(lab, manifest),
         "remedies": list(found.remedy),
         "canary": manifest.canary,
         "port": {"asked": manifest.port_wanted, "used": manifest.port},

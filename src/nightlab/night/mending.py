@@ -44,6 +44,18 @@ async def mend(lab: Lab, events: EventLog, stop: Stopped) -> Endpoint | None:
             return None
 
 
+async def gone(lab: Lab, endpoint: Endpoint) -> str | None:
+    """Why a server that takes no connection need not be waited for, by its record and its place; None: it may live."""
+
+    def asked() -> str | None:
+        try:
+            return Server.attach(lab, open_place(lab), endpoint.server).gone()
+        except NightlabError:
+            return None  # what cannot be read proves no end: the sweep's patience decides
+
+    return await asyncio.to_thread(asked)
+
+
 async def _started_again(server: Server, found: Diagnosis, events: EventLog) -> bool:
     """Start a ready or lost server again, and prove it; False where nothing is left to try. Raises ServerError."""
     before = server.manifest

@@ -172,6 +172,7 @@ class NightWorks:
                     samples=samples,
                     heal=functools.partial(mending.mend, self.lab, self.events),
                     reload=functools.partial(proof.reload, self.lab, self.events),
+                    gone=functools.partial(mending.gone, self.lab),
                 )
             await proof.swept(self.lab, self.events, plan, server.server)
         if error := result.error():

@@ -12,9 +12,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from nightlab.files import now
 from nightlab.servers import canary_files
 from nightlab.servers.canary_checks import Check, Rounding, alike, answered, apart, effect, isolation, still
 from nightlab.servers.chat import Chat, ChatError, ChatRequest, Message
@@ -25,7 +27,7 @@ PROBES = ("What do you think about mondays?", "Tell me about coffee.", "How was 
 PREFILL = "Oh"
 TOKENS = 12
 
-__all__ = ["CanaryResult", "Check", "check"]
+__all__ = ["CanaryResult", "Check", "check", "recorded"]
 
 
 class CanaryResult(BaseModel):
@@ -44,6 +46,12 @@ class CanaryResult(BaseModel):
         failed = next((check for check in checks if not check.passed), None)
         kept = {name: list(series) for name, series in (readings or {}).items()}
         return cls(passed=failed is None, failure=failed.failure if failed else None, checks=checks, readings=kept)
+
+    def summary(self, at: str) -> dict[str, Any]:
+        """The fields of its event: `at` says when in the server's life; the evidence is the first failed check's."""
+        failed = next((check for check in self.checks if not check.passed), None)
+        said = {"passed": self.passed, "failure": self.failure, "checks": len(self.checks), "at": at}
+        return {**said, "evidence": failed.evidence if failed else {}}
 
 
 async def check(
@@ -77,6 +85,15 @@ async def check(
     read = await canary_files.rendering(chat, manifest, model, probes[0], PREFILL)
     checks = [heard, unknown, *files, served, *_compared(manifest, alone[plain], beside, rounding), read]
     return CanaryResult.of([*checks, *still(before or {}, beside, rounding)], beside)
+
+
+def recorded(manifest: Manifest, result: CanaryResult, at: str) -> dict[str, Any]:
+    """What changes in a server's manifest with a canary: it in full, all of them in short, and the reference."""
+    named = {"id": f"{manifest.id}/{len(manifest.canaries) + 1}", "t": now(), "at": at}
+    short = {**named, "passed": result.passed, "failure": result.failure}
+    whole = {**short, "checks": [check.model_dump() for check in result.checks]}
+    kept = manifest.reference or (reference(manifest, result) if result.passed else {})
+    return {"canary": whole, "canaries": [*manifest.canaries, short], "reference": kept}
 
 
 def reference(manifest: Manifest, result: CanaryResult) -> dict[str, list[Reading]]:

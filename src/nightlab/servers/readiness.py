@@ -16,6 +16,7 @@ from nightlab.compute.place import OVER, Job, JobState
 from nightlab.compute.route import Proof
 from nightlab.errors import ServerError
 from nightlab.servers.chat import Chat, ChatError, ChatRequest, Message
+from nightlab.servers.engines import engine, stage
 from nightlab.servers.failures import (
     READY,
     Catalogue,
@@ -152,8 +153,10 @@ async def _completes(subject: Subject, deadline: float) -> None:
 
 async def _next_look(subject: Starting, deadline: float, what: str) -> None:
     if time.monotonic() > deadline:
-        found = diagnose(await asyncio.to_thread(read_log, subject.job.log), known=subject.known)
-        raise subject.failed(explain("start_timeout") if found.cls is None else found, what)
+        log = await asyncio.to_thread(read_log, subject.job.log)
+        found, reached = diagnose(log, known=subject.known), stage(engine(subject.manifest.engine), log)
+        said = f"{what}; by its log it came as far as: {reached}"
+        raise subject.failed(explain("start_timeout") if found.cls is None else found, said)
     await asyncio.sleep(_LOOK)
 
 

@@ -15,7 +15,7 @@ from nightlab.errors import CanaryFailed, ServerError
 from nightlab.events import EventLog
 from nightlab.files import now
 from nightlab.lab import Lab
-from nightlab.servers import canary, healing, learned, readiness, routes
+from nightlab.servers import canary, healing, learned, readiness, routes, verdicts
 from nightlab.servers.chat import Chat, ChatError
 from nightlab.servers.failures import Diagnosis, Move, catalogue, explain
 from nightlab.servers.manifest import Manifest, job_key, list_servers, load, manifest_path, save
@@ -64,6 +64,20 @@ class Server:
         job = self.job
         return job is not None and job.state() not in OVER
 
+    def gone(self) -> str | None:
+        """Why nobody will answer any more, by its record or its job's end; None where it lives, or may yet.
+
+        One that is being started again is not gone, and a place that cannot be asked proves nothing.
+        """
+        seen = load(self.lab, self.manifest.id)
+        if not seen.lives:
+            return f"the server is recorded as {seen.state}" + (f" ({seen.failure})" if seen.failure else "")
+        if seen.state == "starting":
+            return None
+        job = self.place.find(seen.job)
+        state = job.state() if job is not None else "lost"
+        return f"the server's job is over ({state})" if state in OVER else None
+
     def renew(self) -> None:
         """Prolong its lease; without this it ends itself after `lease_seconds`."""
         if (job := self.job) is not None:
@@ -86,7 +100,7 @@ class Server:
 
         A server that cannot be proven is stopped. Raises ServerError with a class and a remedy, CanaryFailed.
         """
-        self._refuse_ended()
+        verdicts.refuse_ended(self.lab, self.manifest)
         while True:
             key = f"{self.manifest.job}:starting"
             events.once(key, "server_starting", server=self.manifest.id, **self._names(), port=self.manifest.port)
@@ -121,7 +135,7 @@ class Server:
         Its answers are compared with those of the first canary. A server that fails is stopped. Raises ServerError,
         CanaryFailed.
         """
-        self._refuse_ended()
+        verdicts.refuse_ended(self.lab, self.manifest)
         try:
             return await self._prove(events, at)
         except ServerError as error:
@@ -214,15 +228,9 @@ class Server:
     async def _check_canary(self, chat: Chat, events: EventLog, at: str) -> None:
         seen = self.manifest
         result = await canary.check(chat, seen, model=self.lab.root / seen.model_path, before=seen.reference)
-        name = f"{seen.id}/{len(seen.canaries) + 1}"
-        short = {"id": name, "t": now(), "at": at, "passed": result.passed, "failure": result.failure}
-        whole = {**short, "checks": [check.model_dump() for check in result.checks]}
-        reference = seen.reference or (canary.reference(seen, result) if result.passed else {})
-        self._save(canary=whole, canaries=[*seen.canaries, short], reference=reference)
-        failed = next((c for c in result.checks if not c.passed), None)
-        summary = {"passed": result.passed, "failure": result.failure, "checks": len(result.checks), "at": at}
-        evidence = failed.evidence if failed else {}
-        events.emit("canary", server=seen.id, model=seen.model, canary=name, **summary, evidence=evidence)
+        self._save(**canary.recorded(seen, result, at))
+        named = {"server": seen.id, "model": seen.model, "canary": self.manifest.canaries[-1]["id"]}
+        events.emit("canary", **named, **result.summary(at))
         if result.failure is not None:
             raise self.error(explain(result.failure), CanaryFailed)
 
@@ -245,27 +253,9 @@ class Server:
             self.manifest = current
         return current.state == "stopped"
 
-    def _refuse_ended(self) -> None:
-        if self.manifest.state == "stopped":
-            raise self.error(explain("stopped"))
-        if self.manifest.state == "failed":
-            kind = CanaryFailed if self.manifest.canary and not self.manifest.canary["passed"] else ServerError
-            raise kind(
-                self.manifest.error or "the server failed",
-                failure=self.manifest.failure or "unknown",
-                log=self.lab.root / self.manifest.log if self.manifest.log else None,
-                where=self.manifest.id,
-                hint=self.manifest.remedy or None,
-            )
-
     def error(self, diagnosis: Diagnosis, kind: type[ServerError] = ServerError) -> ServerError:
-        return kind(
-            f"the server of {self.manifest.model} failed: {diagnosis.cause}",
-            failure=diagnosis.cls or "unknown",
-            log=self.lab.root / self.manifest.log if self.manifest.log else None,
-            where=self.manifest.id,
-            hint=diagnosis.hint,
-        )
+        """The error of this server for a diagnosis."""
+        return verdicts.error_of(self.lab, self.manifest, diagnosis, kind)
 
     def _names(self) -> dict[str, object]:
         return {"model": self.manifest.model, "served_name": self.manifest.served_name}

@@ -80,5 +80,15 @@ def engine(name: str) -> Engine:
 
 def stage(kind: Engine, log: str) -> str:
     """How far a start has come, by its log."""
-    reached = [meaning for text, meaning in kind.milestones if text in log]
+    reached = _reached(kind, log)
     return reached[-1] if reached else "nothing of a start in its log yet"
+
+
+def stage_of(log: str) -> str | None:
+    """How far a start has come, by its log alone: as the engine that says most of it names it; None for no start."""
+    told = max((_reached(engine(name), log) for name in NAMES), key=len)
+    return told[-1] if told else None
+
+
+def _reached(kind: Engine, log: str) -> list[str]:
+    return [meaning for text, meaning in kind.milestones if text in log]
