@@ -13,6 +13,7 @@ from nightlab.evidence.report import compile_report
 from nightlab.evidence.table import Table
 from nightlab.experiments.samples import Samples
 from nightlab.experiments.taken_over import import_folder
+from nightlab.files import JsonLines
 
 
 def tree(root: Path) -> None:
@@ -83,6 +84,70 @@ def test_lines_and_tables_with_judgments_are_joined_and_what_does_not_fit_is_kep
     mean = table.means("wit", [{"model": "m1", "condition": "warm"}]).means[0]
     assert mean == 4.0
     assert table.count("missing") == 1  # m2 was never asked under `cold`
+
+
+TABLE = """\
+id,model,config,prompt,answer,sarcasm,latency,comment
+1,org/m1,warm,Hi,x,3,0.4,ok
+2,other/m1,warm,Hi,y,4,0.5,
+3,org/m1,,Hi,y2,4,0.5,
+3,org/m1,cold,Hi,z,5,0.6,"a,b"
+"""
+ABOUT = "id;rater;wit;edge;latency\n1;me;3;4;9\n2;me;2;NA;9\n3;me;1;1;9\n9;me;1;1;9\n"
+LONG = [
+    {"id": "1", "judge": "gpt", "dimension": "tone", "score": "7", "why": "because"},
+    {"id": "2", "judge": "gpt", "scores": {"tone": {"score": 6, "reason": "meh"}}},
+    {"id": "4", "model": "m", "prompt": "p", "text": "q", "scores": {"tone": 3}},
+    {"id": "5", "model": "m", "prompt": "p", "text": "q", "scores": {"mood": "warm"}},
+]
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """Scores in bare columns, one in each row, beside answers, and of nobody."""
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / "a.csv").write_text(TABLE)
+    (folder / "b.csv").write_text(ABOUT)
+    (folder / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in LONG))
+    (folder / "d.csv").write_text('model,prompt,text\nm,p,a, b\nm,p,"unclosed\n')
+    (folder / "e.json").write_text("[]")
+    return folder
+
+
+def test_scores_become_judgments_wherever_they_stand_and_every_column_is_accounted_for(old: Path) -> None:
+    made = import_folder(old, old.parent / "experiments", "exp_008_rows")
+    assert (made.read, made.samples, made.judgments, made.scored, made.unfit) == (14, 6, 5, 1, 4)
+    assert list(made.reasons) == [
+        "scores of an id that several samples have",
+        "scores of a sample that is not in the folder",
+        "more fields than the table has columns: a comma in a text without quotes?",
+        "no CSV from here to the end of the file: unexpected end of data",
+    ]
+    assert set(made.dimensions) == {"wit", "edge", "tone"}
+    assert made.kept == {"sarcasm": 4, "latency": 8, "comment": 2, "scores": 1, "why": 1}
+    assert (made.perhaps, made.nameless, made.not_read) == (("sarcasm",), {"condition": 3}, {".json": 1})
+    assert any("--scores sarcasm" in line for line in made.lines())
+    samples = {row["origin"]["from"]: row for row in Samples(made.folder).rows()}
+    assert {row["model_id"]: row["model"] for row in samples.values()} == {"org/m1": "m1", "other/m1": "m1-2", "m": "m"}
+    judged = list(JsonLines(made.folder / "judgments.jsonl").read())
+    first = [row for row in judged if row["key"] == samples["a.csv:2"]["key"]]
+    assert {row["judge"]: row["scores"] for row in first} == {"gpt": {"tone": 7.0}, "me": {"wit": 3.0, "edge": 4.0}}
+    second = [row for row in judged if row["key"] == samples["a.csv:3"]["key"]]
+    assert {row["judge"]: row["scores"] for row in second} == {"gpt": {"tone": 6.0}, "me": {"wit": 2.0, "edge": None}}
+    assert [row["notes"]["imported"] for row in second] == [{"edge": "NA"}, {"tone": {"score": 6, "reason": "meh"}}]
+    kept = json.dumps([*samples.values(), *judged])
+    assert [value for value in ("0.4", "ok", "a,b", "because", "warm") if f'"{value}"' not in kept] == []
+
+
+def test_columns_that_a_person_knows_as_scores_are_judgments_and_a_typing_error_is_told(old: Path) -> None:
+    made = import_folder(old, old.parent / "experiments", "exp_008_rows", ["sarcasm"])
+    assert (made.samples, made.judgments, made.scored, made.perhaps) == (6, 9, 5, ())
+    table = Table.from_experiment(made.folder)
+    assert table.means("sarcasm", [{"model": "m1", "condition": "warm"}]).means[0] == 3.0
+    with pytest.raises(UsageError, match="no row has a column 'sarcasn'") as told:
+        import_folder(old, old.parent / "experiments", "exp_009_rows", ["sarcasn"])
+    assert told.value.hint == "did you mean sarcasm?"
 
 
 def test_a_folder_without_samples_and_a_bad_name_are_refused_and_leave_nothing(tmp_path: Path) -> None:

@@ -1,84 +1,101 @@
 """Rows of somebody else's scaffold, read as they are: JSONL, CSV, and the tree of one YAML file per sample.
 
-What a row is called differs from scaffold to scaffold; NAMES says which columns mean what. A row becomes a sample (it
-has a prompt and an answer), a judgment (it has scores and names a sample), or unfit, with the reason: every row that
-was read is one of the three. In the tree only by_prompt/PROMPT/CONFIG/MODEL/*.yaml is read: the other by_* folders are
-links to the same files, and are counted as such.
+What a column is called differs from scaffold to scaffold (columns.py). A row becomes a sample (it has a prompt and an
+answer, perhaps its scores, too), a judgment (it has scores and names a sample), or unfit, with the reason: every row
+that was read is one of the three. In the tree only by_prompt/PROMPT/CONFIG/MODEL/*.yaml is read: the other by_* folders
+are links to the same files, and are counted as such.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-NAMES: dict[str, tuple[str, ...]] = {
-    "id": ("key", "id", "sample_id", "request_id", "uuid"),
-    "model": ("model", "model_name", "model_id"),
-    "condition": ("condition", "config", "config_name", "adapter", "variant"),
-    "prompt": ("prompt_name", "prompt_id", "name"),
-    "asked": ("messages", "prompt", "prompt_text", "question", "input"),
-    "text": ("text", "completion", "output", "answer", "response", "completions", "outputs", "responses"),
-    "category": ("category", "prompt_category"),
-    "scores": ("scores", "ratings"),
-    "judge": ("judge", "judge_model", "rater"),
-}
-_PLAIN = ("finish_reason", "prompt_tokens", "completion_tokens", "seed", "t", "timestamp", "temperature", "max_tokens")
-MOST_BYTES = 4 << 20  # of one YAML file
+from nightlab.experiments.columns import NAMES, bare_scores, first, parts_of
+
+MOST_BYTES = 4 << 20  # of one YAML file, and of one field of a table
 
 Fit = Literal["sample", "judgment", "unfit", "link"]
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """A row as it was read: where it stood, what it is, its parts by our names; `why` where it is unfit."""
+    """A row as it was read: where it stood, what it is, its parts by our names; `why` where it is unfit.
+
+    `rest` are the columns that have no name of ours.
+    """
 
     where: str
     fit: Fit
     row: Mapping[str, Any]
     parts: Mapping[str, Any] = field(default_factory=dict)
     why: str = ""
+    rest: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_folder(folder: Path) -> Iterator[Foreign]:
-    """Every row below a folder, in the order of the files' names."""
+def read_folder(folder: Path, scores: Collection[str] = ()) -> Iterator[Foreign]:
+    """Every row below a folder, in the order of the files' names; `scores` are columns that a person knows as such."""
     for path in sorted(folder.rglob("*")):
         inner = str(path.relative_to(folder))
-        if path.is_symlink():
-            if path.suffix in (".yaml", ".yml"):
+        match _layout(path, folder):
+            case "link":
                 yield Foreign(inner, "link", {}, why="a link to another file of the folder")
-        elif path.is_file() and path.suffix == ".jsonl":
-            yield from _lines(path, inner)
-        elif path.is_file() and path.suffix == ".csv":
-            yield from _table(path, inner)
-        elif path.is_file() and path.suffix in (".yaml", ".yml") and "by_prompt" in path.relative_to(folder).parts:
-            yield from _leaf(path, inner)
+            case "lines":
+                yield from _classified(_lines(path, inner), scores)
+            case "table":
+                yield from _classified(_table(path, inner), scores)
+            case "leaf":
+                yield from _leaf(path, inner, scores)
 
 
-def _lines(path: Path, inner: str) -> Iterator[Foreign]:
+def not_read(folder: Path) -> dict[str, int]:
+    """How many files of a folder are in no layout that is read, by the end of their names."""
+    left = [path for path in folder.rglob("*") if path.is_file() and not _layout(path, folder)]
+    return dict(sorted(Counter(path.suffix or path.name for path in left).items()))
+
+
+def _layout(path: Path, folder: Path) -> str:
+    yaml_file = path.suffix in (".yaml", ".yml")
+    if path.is_symlink():
+        return "link" if yaml_file else ""
+    if not path.is_file():
+        return ""
+    if yaml_file:
+        return "leaf" if "by_prompt" in path.relative_to(folder).parts else ""
+    return {".jsonl": "lines", ".csv": "table"}.get(path.suffix, "")
+
+
+def _classified(rows: Iterable[tuple[str, Mapping[str, Any], str]], scores: Collection[str]) -> Iterator[Foreign]:
+    """The rows of one file; what must be scores is seen over all of them."""
+    read = list(rows)
+    bare = {*scores, *bare_scores(row for _, row, why in read if not why)}
+    for where, row, why in read:
+        yield Foreign(where, "unfit", row, why=why) if why else classify(row, where, bare)
+
+
+def _lines(path: Path, inner: str) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    """The lines of a file: where, the row, and why it is none."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as source:
         for number, line in enumerate(source, 1):
             if not line.strip():
                 continue
             where = f"{inner}:{number}"
             if not _readable(line):
-                yield Foreign(where, "unfit", {"line": _shown(line)[:500]}, why=_NOT_TEXT)
+                yield where, {"line": _shown(line)[:500]}, _NOT_TEXT
                 continue
             try:
                 row = json.loads(line)
             except ValueError:
-                yield Foreign(where, "unfit", {"line": line[:500]}, why="no JSON")
+                yield where, {"line": line[:500]}, "no JSON"
                 continue
-            yield (
-                classify(row, where)
-                if isinstance(row, dict)
-                else Foreign(where, "unfit", {"line": row}, why="no object")
-            )
+            yield (where, row, "") if isinstance(row, dict) else (where, {"line": row}, "no object")
 
 
 _NOT_TEXT = "not UTF-8 text"
@@ -94,18 +111,44 @@ def _shown(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _table(path: Path, inner: str) -> Iterator[Foreign]:
+def _table(path: Path, inner: str) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    """The rows of a table, divided by commas, semicolons or tabs: where, the row, and why it is none."""
+    csv.field_size_limit(MOST_BYTES)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as source:
-        for number, row in enumerate(csv.DictReader(source), 2):
-            if not _readable(text := json.dumps(row, ensure_ascii=False)):
-                yield Foreign(f"{inner}:{number}", "unfit", {"line": _shown(text)[:500]}, why=_NOT_TEXT)
-                continue
-            scores = {name[6:]: _number(value) for name, value in row.items() if name and name.startswith("score_")}
-            whole: dict[str, Any] = {name: value for name, value in row.items() if name and value not in (None, "")}
-            yield classify(whole | ({"scores": scores} if scores else {}), f"{inner}:{number}")
+        head = source.readline()
+        source.seek(0)
+        comma = max(",;\t", key=head.count)
+        reader = csv.reader(source, delimiter=comma, strict=True)
+        names: list[str] = []
+        try:
+            for fields in reader:
+                where = f"{inner}:{reader.line_num}"
+                if not names:
+                    names = _headings(fields)
+                elif fields:
+                    yield where, *_record(names, fields)
+        except csv.Error as error:
+            why = f"no CSV from here to the end of the file: {error}"
+            yield f"{inner}:{reader.line_num}", {}, why
 
 
-def _leaf(path: Path, inner: str) -> Iterator[Foreign]:
+def _headings(fields: Sequence[str]) -> list[str]:
+    """The names of a table's columns; one without a name, or with a name that another has, is told by its place."""
+    found: list[str] = []
+    for place, name in enumerate(fields, 1):
+        found.append(name if name.strip() and name not in found else f"{name or 'column'} ({place})")
+    return found
+
+
+def _record(names: Sequence[str], fields: Sequence[str]) -> tuple[Mapping[str, Any], str]:
+    if not _readable(text := json.dumps(fields, ensure_ascii=False)):
+        return {"line": _shown(text)[:500]}, _NOT_TEXT
+    if len(fields) > len(names):
+        return {"fields": list(fields)}, "more fields than the table has columns: a comma in a text without quotes?"
+    return {name: value for name, value in zip(names, fields, strict=False) if value != ""}, ""
+
+
+def _leaf(path: Path, inner: str, scores: Collection[str]) -> Iterator[Foreign]:
     """One file of the tree; a .debug.yaml beside it is the same sample."""
     if path.name.endswith((".debug.yaml", ".debug.yml")):
         yield Foreign(inner, "link", {}, why="the debug file of the sample beside it")
@@ -120,20 +163,20 @@ def _leaf(path: Path, inner: str) -> Iterator[Foreign]:
         yield Foreign(inner, "unfit", {}, why="not by_prompt/PROMPT/CONFIG/MODEL/FILE, or no mapping")
         return
     named = {"prompt_name": parts[0], "config": parts[1], "model": parts[2]}
-    answers = _first(data, "text")
+    answers = first(data, "text")
+    whole = {name: value for name, value in data.items() if value is not answers} | named
     for number, text in enumerate(answers if isinstance(answers, list) else [answers]):
         where = f"{inner}#{number}" if isinstance(answers, list) else inner
-        yield classify({**data, **named, "text": text}, where)
+        yield classify({**whole, "text": text}, where, scores)
 
 
-def classify(row: Mapping[str, Any], where: str) -> Foreign:
-    """What a row is."""
-    parts = {name: found for name in NAMES if (found := _first(row, name)) is not None}
-    scores = parts.get("scores")
-    if isinstance(scores, Mapping) and "text" not in parts:
+def classify(row: Mapping[str, Any], where: str, bare: Collection[str] = ()) -> Foreign:
+    """What a row is; `bare` are columns of scores whose names do not say so."""
+    parts, rest = parts_of(row, bare)
+    if "scores" in parts and "text" not in parts:
         if "id" not in parts:
             return Foreign(where, "unfit", row, why="scores of no sample: it has no id")
-        return Foreign(where, "judgment", row, parts)
+        return Foreign(where, "judgment", row, parts, rest=rest)
     text = parts.get("text")
     if isinstance(text, Mapping):
         text = text.get("content")
@@ -142,12 +185,7 @@ def classify(row: Mapping[str, Any], where: str) -> Foreign:
     asked = _messages(parts.get("asked"))
     if asked is None:
         return Foreign(where, "unfit", row, why="no prompt: none of " + ", ".join(NAMES["asked"]))
-    plain = {name: row[name] for name in _PLAIN if isinstance(row.get(name), str | int | float)}
-    return Foreign(where, "sample", row, {**parts, "text": text, "asked": asked, **plain})
-
-
-def _first(row: Mapping[str, Any], name: str) -> Any:
-    return next((row[column] for column in NAMES[name] if row.get(column) is not None), None)
+    return Foreign(where, "sample", row, {**parts, "text": text, "asked": asked}, rest=rest)
 
 
 def _messages(asked: object) -> list[dict[str, str]] | None:
@@ -156,10 +194,3 @@ def _messages(asked: object) -> list[dict[str, str]] | None:
     if isinstance(asked, list) and asked and all(isinstance(m, Mapping) and "content" in m for m in asked):
         return [{"role": str(m.get("role", "user")), "content": str(m["content"])} for m in asked]
     return None
-
-
-def _number(value: object) -> float | None:
-    try:
-        return float(str(value))
-    except ValueError:
-        return None

@@ -3,58 +3,46 @@
 The plan is made from the rows: models, conditions and prompts as they occur, replicates as many as the fullest group
 has. A condition is a name alone: which weights were behind it nobody can prove here, so no canary speaks for these
 rows, and nothing confirmatory follows from them. Rows in = samples + judgments + unfit rows (unfit.jsonl, with reasons)
-+ links to rows; anything else is a ConservationError. Nothing is ever overwritten.
++ links to rows; anything else is a ConservationError. A column that means nothing here stays in its row's `origin`.
+Nothing is ever overwritten.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from nightlab.errors import ConservationError, UsageError
+from nightlab.errors import ConservationError, UsageError, nearest
 from nightlab.experiments.cells import product
-from nightlab.experiments.foreign import Foreign, read_folder
+from nightlab.experiments.columns import numbers_beside
+from nightlab.experiments.foreign import Foreign, not_read, read_folder
 from nightlab.experiments.freeze import document
 from nightlab.experiments.identity import ModelIdentity, Treatments
+from nightlab.experiments.imported import Imported
 from nightlab.experiments.lock import write_lock
 from nightlab.experiments.plan import BASE, Plan
+from nightlab.experiments.taken_scores import Ranges, fault_of, judgments_of, ranges_of, rubric_of, slug
 from nightlab.files import JsonLines, now, sha256_json
 
 NAME = re.compile(r"exp_\d{3,}_[a-z0-9_]+")
 SERVER = "imported"
 
 
-@dataclass(frozen=True)
-class Imported:
-    """What became of the rows of a folder."""
+def import_folder(source: Path, experiments: Path, name: str, scores: Sequence[str] = ()) -> Imported:
+    """Make the experiment `name` from the rows below `source`; `scores` are columns of scores that do not say so.
 
-    folder: Path
-    read: int
-    samples: int
-    judgments: int
-    unfit: int
-    links: int
-    reasons: Mapping[str, int]
-
-    def sentence(self) -> str:
-        """The rows, conserved, in one line."""
-        return (
-            f"{self.read} rows read = {self.samples} samples + {self.judgments} judgments + {self.unfit} unfit"
-            f" + {self.links} links to rows"
-        )
-
-
-def import_folder(source: Path, experiments: Path, name: str) -> Imported:
-    """Make the experiment `name` from the rows below `source`. Raises UsageError, ConservationError."""
+    Raises UsageError, ConservationError.
+    """
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name of an experiment", hint="exp_NNN_slug, for example exp_007_old_runs")
     target = experiments / name
@@ -63,7 +51,8 @@ def import_folder(source: Path, experiments: Path, name: str) -> Imported:
     if not source.is_dir():
         what = "not a folder, but a file" if source.exists() else "no such folder"
         raise UsageError(what, where=source, hint="name the folder that holds the rows")
-    rows = list(read_folder(source))
+    rows = list(read_folder(source, scores))
+    _check_named(rows, scores, source)
     if not any(row.fit == "sample" for row in rows):
         why = Counter(row.why for row in rows if row.why).most_common(1)
         raise UsageError(
@@ -73,21 +62,36 @@ def import_folder(source: Path, experiments: Path, name: str) -> Imported:
     scratch = Path(tempfile.mkdtemp(prefix=".import-", dir=experiments))
     try:
         made = _Import(rows, scratch / name, source.resolve().name).write()
+        if not made.conserved:
+            raise ConservationError(made.sentence().replace("=", "is not"), where=source)
         (scratch / name).rename(target)
     finally:
         shutil.rmtree(scratch)
-    if made.read != made.samples + made.judgments + made.unfit + made.links:
-        raise ConservationError(made.sentence().replace("=", "is not"), where=target)
-    return Imported(target, made.read, made.samples, made.judgments, made.unfit, made.links, made.reasons)
+    return replace(made, folder=target, not_read=not_read(source))
+
+
+def _check_named(rows: Sequence[Foreign], scores: Sequence[str], source: Path) -> None:
+    """Raises UsageError for a column of scores that no row has."""
+    columns = {column for row in rows for column in row.row}
+    for name in scores:
+        if name not in columns:
+            close = nearest(name, columns)
+            hint = f"did you mean {close}?" if close else "name columns as they stand in the rows"
+            raise UsageError(f"no row has a column {name!r}", where=source, hint=hint)
 
 
 class _Import:
     def __init__(self, rows: Sequence[Foreign], folder: Path, origin: str) -> None:
-        self._rows, self._folder, self._origin = rows, folder, origin
+        self._ranges = ranges_of(rows)
+        self._rows = [_as_it_stands(row) if _odd(row, self._ranges) else row for row in rows]
+        self._folder, self._origin = folder, origin
         self._unfit: list[dict[str, Any]] = []
-        self._keys: dict[str, str] = {}
-        self._prompts: dict[str, str] = {}
-        """Name by content."""
+        self._keys: dict[str, set[str]] = {}
+        """Cells by foreign id: more than one where samples share it."""
+        self._scored: list[tuple[str, Foreign]] = []
+        """Samples that carry scores, with their cells."""
+        self._judged = 0
+        self._models, self._conditions, self._prompts = _Named(), _Named(), _Named()
 
     def write(self) -> Imported:
         samples = [row for row in self._rows if row.fit == "sample"]
@@ -95,14 +99,28 @@ class _Import:
         placed = [(self._place(row), row) for row in samples]
         plan = self._plan(placed)
         count = self._write_samples(plan, placed)
-        judged = self._write_judgments()
+        scored = self._write_judgments()
         for row in self._rows:
             if row.fit == "unfit":
                 self._refuse(row, row.why)
         JsonLines(self._folder / "unfit.jsonl").append_many(self._unfit)
-        links = sum(row.fit == "link" for row in self._rows)
-        reasons = Counter(str(row["why"]) for row in self._unfit)
-        return Imported(self._folder, len(self._rows), count, judged, len(self._unfit), links, dict(reasons))
+        taken = [row for row in self._rows if row.fit in ("sample", "judgment")]
+        unfit = Counter(str(row["why"]) for row in self._unfit)
+        nameless = {what: sum(what not in row.parts for row in samples) for what in ("model", "condition")}
+        return Imported(
+            self._folder,
+            len(self._rows),
+            count,
+            self._judged,
+            len(self._unfit),
+            sum(row.fit == "link" for row in self._rows),
+            dict(unfit),
+            scored,
+            tuple(self._ranges),
+            dict(Counter(column for row in taken for column in row.rest)),
+            tuple(numbers_beside(row.rest for row in samples)),
+            {what: missing for what, missing in nameless.items() if missing},
+        )
 
     def _refuse(self, row: Foreign, why: str) -> None:
         self._unfit.append({"from": row.where, "why": why, "row": json.loads(json.dumps(row.row, default=str))})
@@ -111,64 +129,41 @@ class _Import:
         """Model, condition and prompt of a sample by our names."""
         parts = row.parts
         content = json.dumps(parts["asked"], ensure_ascii=False)
-        if content not in self._prompts:
-            wanted = _slug(str(parts.get("prompt") or parts["asked"][-1]["content"])[:40], "prompt")
-            taken = set(self._prompts.values())
-            self._prompts[content] = next(
-                n for n in (wanted, *(f"{wanted}-{i}" for i in range(2, 10**6))) if n not in taken
-            )
-        model = _slug(str(parts.get("model") or "unknown").rsplit("/", 1)[-1], "model")
-        return model, _slug(str(parts.get("condition") or BASE), BASE), self._prompts[content]
+        prompt = self._prompts.of(content, str(parts.get("prompt") or parts["asked"][-1]["content"])[:40], "prompt")
+        whole = str(parts.get("model") or "unknown")
+        model = self._models.of(whole, whole.rsplit("/", 1)[-1], "model")
+        condition = str(parts.get("condition") or BASE)
+        return model, self._conditions.of(condition, condition, BASE), prompt
 
     def _plan(self, placed: Sequence[tuple[tuple[str, str, str], Foreign]]) -> Plan:
         groups = Counter(place for place, _ in placed)
-        models = list(dict.fromkeys(model for model, _, _ in groups))
-        conditions = list(dict.fromkeys(condition for _, condition, _ in groups))
         for folder in ("prompts", "conditions"):
             (self._folder / folder).mkdir()
         categories = {place[2]: str(row.parts.get("category") or "imported") for place, row in placed}
-        for content, name in self._prompts.items():
+        for content, name in self._prompts.by_content.items():
             prompt = {"name": name, "category": categories[name], "messages": json.loads(content)}
             _dump(self._folder / "prompts" / f"{name}.yaml", prompt)
-        for name in conditions:
+        for name in self._conditions.by_content.values():
             if name != BASE:
                 _dump(self._folder / "conditions" / f"{name}.yaml", {"name": name, "adapters": []})
-        full = {str(row.parts.get("model")): place[0] for place, row in placed}
-        ids = {short: whole for whole, short in full.items()}
         config = {
             "question": f"Imported from {self._origin}: what do these answers show?",
             "kind": "sample",
             "factors": {
-                "models": [{"name": name, "id": ids.get(name, name)} for name in models],
-                "include_base": BASE in conditions,
+                "models": [{"name": name, "id": whole} for whole, name in self._models.by_content.items()],
+                "include_base": BASE in self._conditions.by_content.values(),
                 "replicates": max(groups.values()),
             },
             "judge": {"rubric": "rubric.md", "by": "openai"},
         }
         _dump(self._folder / "config.yaml", config)
-        (self._folder / "rubric.md").write_text(self._rubric(), "utf-8")
+        (self._folder / "rubric.md").write_text(rubric_of(self._ranges), "utf-8")
         plan = Plan.load(self._folder)
         identities = {model.name: ModelIdentity(model.id, None, None) for model in plan.models}
         treated = Treatments(identities, {m: dict.fromkeys(c.name for c in plan.conditions) for m in identities})
         write_lock(self._folder, {**document(plan, treated), "imported": {"from": self._origin, "at": now()}})
         self._cells = {(c.model, c.condition, c.prompt, c.replicate): c for c in product(plan, treated)}
         return plan
-
-    def _rubric(self) -> str:
-        """A rubric with the dimensions and the ranges that the foreign judgments used."""
-        ranges: dict[str, tuple[float, float]] = {}
-        for row in self._rows:
-            scores = row.parts.get("scores") if row.fit == "judgment" else None
-            for name, value in (scores or {}).items():
-                if isinstance(value, int | float):
-                    low, high = ranges.get(_slug(str(name), "score"), (0.0, 10.0))
-                    ranges[_slug(str(name), "score")] = (min(low, value), max(high, value))
-        dimensions = {
-            name: {"range": [low, high], "question": f"How much {name}?", "anchors": {low: "None.", high: "All."}}
-            for name, (low, high) in (ranges or {"score": (0.0, 10.0)}).items()
-        }
-        front = yaml.safe_dump({"name": "imported", "version": 1, "dimensions": dimensions}, sort_keys=False)
-        return f"---\n{front}---\nThe scores were imported; by which words they were asked for is not known.\n"
 
     def _write_samples(self, plan: Plan, placed: Sequence[tuple[tuple[str, str, str], Foreign]]) -> int:
         counts: Counter[tuple[str, str, str]] = Counter()
@@ -177,7 +172,9 @@ class _Import:
             cell = self._cells[(*place, counts[place])]
             counts[place] += 1
             if "id" in row.parts:
-                self._keys.setdefault(str(row.parts["id"]), cell.key)
+                self._keys.setdefault(str(row.parts["id"]), set()).add(cell.key)
+            if "scores" in row.parts:
+                self._scored.append((cell.key, row))
             parts = row.parts
             plain = {name: parts.get(name) for name in ("finish_reason", "prompt_tokens", "completion_tokens")}
             written.append(
@@ -200,6 +197,7 @@ class _Import:
                         "imported": True,
                         "from": row.where,
                         "sha256": sha256_json(dict(row.row)) if _plain(row) else None,
+                        **({"rest": json.loads(json.dumps(row.rest, default=str))} if row.rest else {}),
                     },
                 }
             )
@@ -207,39 +205,56 @@ class _Import:
         return len(written)
 
     def _write_judgments(self) -> int:
+        """Write the judgments of rows of their own and of samples with scores; how many the latter are."""
         from nightlab.experiments.rubric import Rubric
 
-        rubric = Rubric.load(self._folder / "rubric.md").sha
-        seen: Counter[tuple[str, str]] = Counter()
-        written = []
+        own: list[tuple[str, Foreign]] = []
         for row in (row for row in self._rows if row.fit == "judgment"):
-            key = self._keys.get(str(row.parts["id"]))
-            if key is None:
-                self._refuse(row, "scores of a sample that is not in the folder")
-                continue
-            judge = _slug(str(row.parts.get("judge") or "imported"), "judge")
-            scores = {_slug(str(name), "score"): _score(value) for name, value in row.parts["scores"].items()}
-            written.append(
-                {
-                    "key": key,
-                    "judge": judge,
-                    "repeat": seen[key, judge],
-                    "scores": scores,
-                    "notes": {},
-                    "rubric": rubric,
-                    "packet": None,
-                    "position": None,
-                    "t": now(),
-                    "origin": {"imported": True, "from": row.where},
-                }
-            )
-            seen[key, judge] += 1
+            keys = self._keys.get(str(row.parts["id"]), set())
+            if why := _unplaced(keys) or fault_of(row, self._ranges):
+                self._refuse(row, why)
+            else:
+                own += [(key, row) for key in keys]
+        rubric = Rubric.load(self._folder / "rubric.md").sha
+        written = judgments_of([*self._scored, *own], self._ranges, rubric)
         JsonLines(self._folder / "judgments.jsonl").append_many(written)
-        return len(written)
+        self._judged = len(written)
+        return len(self._scored)
 
 
-def _score(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+class _Named:
+    """Names of ours for foreign ones: two that differ stay two, also where our letters would make them one."""
+
+    def __init__(self) -> None:
+        self.by_content: dict[str, str] = {}
+        self._taken: set[str] = set()
+
+    def of(self, content: str, wanted: str, fallback: str) -> str:
+        """The name for some content."""
+        if content not in self.by_content:
+            name = slug(wanted, fallback)
+            numbered = (f"{name}-{number}" for number in itertools.count(2))
+            own = next(one for one in itertools.chain([name], numbered) if one not in self._taken)
+            self._taken.add(own)
+            self.by_content[content] = own
+        return self.by_content[content]
+
+
+def _odd(row: Foreign, ranges: Ranges) -> bool:
+    """Whether a sample carries scores of which no judgment can be made."""
+    return row.fit == "sample" and "scores" in row.parts and bool(fault_of(row, ranges))
+
+
+def _as_it_stands(row: Foreign) -> Foreign:
+    """A sample whose scores are kept beside it."""
+    parts = {name: value for name, value in row.parts.items() if name != "scores"}
+    return replace(row, parts=parts, rest={**row.rest, "scores": row.parts["scores"]})
+
+
+def _unplaced(keys: Collection[str]) -> str:
+    if not keys:
+        return "scores of a sample that is not in the folder"
+    return "" if len(keys) == 1 else "scores of an id that several samples have"
 
 
 def _plain(row: Foreign) -> bool:
@@ -248,11 +263,6 @@ def _plain(row: Foreign) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-def _slug(text: str, fallback: str) -> str:
-    found = re.sub(r"[^A-Za-z0-9_.+-]+", "-", text).strip("-.+_")[:60]
-    return found or fallback
 
 
 def _dump(path: Path, data: Mapping[str, Any]) -> None:
