@@ -165,24 +165,33 @@ def test_the_command_shows_what_would_follow_then_does_and_commits_it(
     assert "asked again by the next sweep: 63 of llama" in result.output
     assert git(lab.root, "status", "--porcelain") == ""
     assert WHY in git(lab.root, "log", "-1", "--format=%B")
-    assert "no row that counts" in CliRunner().invoke(cli, words).output
+    again = CliRunner().invoke(cli, words)
+    assert (again.exit_code, again.output) == (0, "all 63 samples with server srv-llama were marked before\n")
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "said"),
     [
-        ["--server", "a", "--samples", "server=b"],
-        ["--server", "a", "--judgments", "b-1"],
-        ["--samples", "colour=red"],
-        [],
+        (["--server", "a", "--samples", "server=b"], "two different servers"),
+        (["--server", "a", "--judgments", "b-1"], "samples or judgments"),
+        (["--samples", "colour=red"], "no field 'colour'"),
+        (["--samples", "since=yesterday"], "is no time"),
+        ([], "say which rows"),
+        (["--server", "srv-lama"], "no samples here have server 'srv-lama'\n  did you mean srv-llama?"),
+        (["--samples", "model=llama condition=xx"], "condition here: base, "),
+        (["--samples", "model=gemma server=srv-llama"], "never together"),
+        (["--judgments", "judge=marker"], "did you mean markers?"),
+        (["--judgments", "b-1"], "no judgments here have batch 'b-1'"),
+        (["--judgments", "judge=markers", "--experiment", "exp_002"], "exp_002"),
     ],
 )
 def test_a_command_that_names_no_rows_is_refused_and_writes_nothing(
-    lab: Lab, words: list[str], monkeypatch: pytest.MonkeyPatch
+    lab: Lab, words: list[str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(lab.root)
-    result = CliRunner().invoke(cli, ["invalidate", *words, "--why", "x"])
-    assert result.exit_code == 2
+    for more in ([], ["--dry-run"]):
+        result = CliRunner().invoke(cli, ["invalidate", *words, "--why", "x", *more])
+        assert (result.exit_code, said in result.output) == (2, True), result.output
     assert git(lab.root, "status", "--porcelain") == ""
 
 

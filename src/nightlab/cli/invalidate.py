@@ -39,6 +39,7 @@ def invalidate(
     diary and RESEARCH_STATE.md. The experiment goes back into the queue: its next sweep asks the marked cells alone.
     """
     from nightlab.night.invalidation import invalidate as run
+    from nightlab.night.invalidation import nothing_hit
 
     lab = session.lab()
     selection = _selection(server, samples, judgments)
@@ -46,10 +47,11 @@ def invalidate(
         found = run(lab, selection, why, lab.config.human, experiment=experiment, dry_run=True)
     else:
         found = _write(lab, selection, why, experiment)
+    nothing = "" if found else nothing_hit(lab, selection, experiment)
     if as_json:
         print_json({"dry_run": dry_run, "selection": str(selection), "experiments": [one.document() for one in found]})
         return
-    click.echo("\n".join(line for one in found for line in _lines(one, dry_run)) or f"no row that counts: {selection}")
+    click.echo("\n".join(line for one in found for line in _lines(one, dry_run)) or nothing)
 
 
 def _selection(server: str | None, samples: str | None, judgments: str | None) -> Selection:

@@ -7,7 +7,8 @@ it (claims, report, queue) is night/invalidation.py's. Marks are kept by experim
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 from nightlab.errors import UsageError, nearest
 from nightlab.experiments.marks import Mark, add_marks, marking, sample_name
 from nightlab.experiments.samples import SAMPLES, Samples
-from nightlab.judging.rows import name_of, read_judgments
+from nightlab.files import JsonLines
+from nightlab.judging.rows import JUDGMENTS, name_of, read_judgments
 
 Row = dict[str, Any]
 
@@ -35,6 +37,8 @@ SAMPLE_FIELDS = (
 )
 JUDGMENT_FIELDS = ("key", "judge", "repeat", "rubric", "batch", "packet")
 REASON = 500
+VALUES_SHOWN = 8
+_TIME = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?Z?)?")
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Selection:
                     close = nearest(name, known)
                     hint = f"did you mean {close}?" if close else f"known here: {', '.join(known)}"
                     raise UsageError(f"rows have no field {name!r} to be chosen by", hint=hint)
+        if "since" in self.samples and not _TIME.fullmatch(self.samples["since"]):
+            raise UsageError(f"{self.samples['since']!r} is no time", hint="in UTC, as rows have it: 2026-11-24T03:30")
 
     def __str__(self) -> str:
         """The selection in words."""
@@ -119,8 +125,38 @@ def marks_of(hit: Marked, selection: Selection, why: str, by: str) -> list[Mark]
     ]
 
 
+def why_nothing(folders: Iterable[Path], selection: Selection) -> str:
+    """Why a selection hits no row that counts: its rows were marked before. Raises UsageError where none exist."""
+    what, name = ("judgments", JUDGMENTS) if selection.judgments else ("samples", SAMPLES)
+    wanted = selection.judgments or selection.samples
+    values: dict[str, set[str]] = {column: set() for column in wanted}
+    marked = 0
+    for row in (row for folder in folders for row in JsonLines(folder / name).read()):
+        marked += _fits(row, wanted)
+        for column in wanted:
+            if row.get(column) is not None:
+                values[column].add(str(row[column]))
+    if marked:
+        return f"all {marked} {selection} were marked before"
+    for column, value in wanted.items():
+        if column != "since" and value not in values[column]:
+            raise UsageError(f"no {what} here have {column} {value!r}", hint=_known(column, value, values[column]))
+    raise UsageError(f"there are no {selection}", hint="each of the values occurs, and never together with the others")
+
+
+def _known(field: str, value: str, values: Collection[str]) -> str:
+    """What somebody may have meant who typed a value that no row has."""
+    close = nearest(value, values)
+    if close:
+        return f"did you mean {close}?"
+    if not values:
+        return "there are no such rows in this lab, or under --experiment"
+    more = f" and {len(values) - VALUES_SHOWN} more" if len(values) > VALUES_SHOWN else ""
+    return f"{field} here: {', '.join(sorted(values)[:VALUES_SHOWN])}{more}"
+
+
 def _fits(row: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
     """Whether a row has these values; `since` is a time (UTC, as in the rows) before which it was not written."""
     exact = {name: value for name, value in wanted.items() if name != "since"}
-    late = str(row.get("t", "")) >= wanted["since"] if "since" in wanted else True
+    late = str(row.get("t", "")) >= wanted["since"].rstrip("Z") if "since" in wanted else True
     return late and all(str(row.get(name)) == value for name, value in exact.items())

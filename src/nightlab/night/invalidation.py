@@ -23,7 +23,7 @@ from nightlab.evidence.withdrawn import Change, compare, withdraw
 from nightlab.experiments.lock import read_lock
 from nightlab.experiments.marks import MARKS, Mark, Marks
 from nightlab.files import now, read_yaml
-from nightlab.judging.invalid import Marked, Selection, choose, mark, marks_of
+from nightlab.judging.invalid import Marked, Selection, choose, mark, marks_of, why_nothing
 from nightlab.lab import Lab
 from nightlab.night.reporting import analyze_experiment, manifests, report_experiment
 from nightlab.record.state import ResearchState
@@ -65,8 +65,7 @@ def invalidate(
 
     With `dry_run` nothing is written. Raises UsageError for a selection or a reason that says nothing.
     """
-    names = lab.experiment_names() if experiment is None else [lab.experiment(experiment).name]
-    frozen = [name for name in names if read_lock(lab.experiments / name) is not None]
+    frozen = _frozen(lab, experiment)
     if dry_run:
         planned = (_planned(lab, name, selection, why) for name in frozen)
         return [found for found in planned if found is not None]
@@ -78,6 +77,17 @@ def invalidate(
             counts = {"samples": found.samples, "judgments": found.judgments, "flipped": flipped}
             events.emit("invalidation", experiment=found.experiment, what=str(selection), why=why, by=by, **counts)
     return results
+
+
+def nothing_hit(lab: Lab, selection: Selection, experiment: str | None) -> str:
+    """Why a selection hit nothing: its rows were marked before. Raises UsageError where there are no such rows."""
+    return why_nothing([lab.experiments / name for name in _frozen(lab, experiment)], selection)
+
+
+def _frozen(lab: Lab, experiment: str | None) -> list[str]:
+    """The frozen experiments of a lab, or the one that was named."""
+    names = lab.experiment_names() if experiment is None else [lab.experiment(experiment).name]
+    return [name for name in names if read_lock(lab.experiments / name) is not None]
 
 
 def _planned(lab: Lab, name: str, selection: Selection, why: str) -> Invalidated | None:
