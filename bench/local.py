@@ -1,7 +1,8 @@
 """What the benchmarks of sweeps share: a fast local server with faults on request, plans, measured processes.
 
 The server is a process of its own that speaks enough HTTP for one question after another on each connection. Its answer
-names the seed of the question, so that a wrong row can be told; it counts what it was asked, and when.
+names the seed of the question, so that a wrong row can be told; it counts how often it was asked each question (the
+number in its text, and its seed), and when first.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ dimensions:
 None.
 """
 _SEED = re.compile(rb'"seed": ?(\d+)')
+_NUMBER = re.compile(rb"the number (\d+)\?")
 FAULTS = {
     "429": 0.0167,
     "500": 0.0167,
@@ -79,8 +81,8 @@ def _http(body: bytes, status: str = "200 OK", length: int | None = None) -> byt
 class _Seen:
     def __init__(self, latency: float, faults: bool) -> None:
         self.latency, self.faults = latency, faults
-        self.asked: dict[int, int] = {}
-        self.times: list[float] = []
+        self.asked: dict[str, int] = {}
+        self.first: dict[str, float] = {}
         self.chance = random.Random(1)
 
 
@@ -104,7 +106,7 @@ class _Connection(asyncio.Protocol):
             body = self._buffer[end + 4 : end + 4 + size]
             self._buffer = self._buffer[end + 4 + size :]
             if head.startswith(b"get /seen"):
-                told = {"asked": self._seen.asked, "times": self._seen.times[:1] + self._seen.times[-1:]}
+                told = {"asked": self._seen.asked, "first": self._seen.first}
                 self._transport.write(_http(json.dumps(told).encode()))
             elif head.startswith(b"get "):
                 self._transport.write(_http(b'{"error": {"message": "no such thing"}}', "404 Not Found"))
@@ -114,8 +116,10 @@ class _Connection(asyncio.Protocol):
     def _ask(self, body: bytes) -> None:
         found = _SEED.search(body)
         seed = int(found[1]) if found else 0
-        self._seen.asked[seed] = self._seen.asked.get(seed, 0) + 1
-        self._seen.times.append(time.time())
+        number = _NUMBER.search(body)
+        question = f"{int(number[1]) if number else 0}/{seed}"
+        self._seen.asked[question] = self._seen.asked.get(question, 0) + 1
+        self._seen.first.setdefault(question, time.time())
         reply = self._fault(seed) if self._seen.faults else _http(_answer(seed))
         if reply is None:
             return
@@ -176,7 +180,7 @@ class Server:
             self._process = None
 
     def seen(self) -> dict[str, Any]:
-        """How often each seed was asked since it was started, and when the first and last question came."""
+        """How often each question was asked since it was started, and when first."""
         with urllib.request.urlopen(f"{self.url}/seen", timeout=30) as response:
             found: dict[str, Any] = json.load(response)
         return found

@@ -1,7 +1,7 @@
 """One sweep as a process, for the benchmarks: `python bench/one_sweep.py FOLDER URL IN_FLIGHT [bare]`.
 
 Sweeps the frozen plan of the folder, or asks the same cells in a bare loop over the same HTTP client: post, parse,
-write JSON lines with an fsync every 50 ms, nothing else.
+write JSON lines with an fsync every 50 ms, and when started again leave out what stands there; nothing else.
 """
 
 from __future__ import annotations
@@ -27,7 +27,12 @@ async def bare(url: str, waiting: Iterator[Cell], folder: Path, in_flight: int) 
     import aiohttp
 
     lines: list[bytes] = []
-    with (folder / "bare.jsonl").open("wb", buffering=0) as out:
+    path = folder / "bare.jsonl"
+    path.touch()
+    whole, end, _ = path.read_bytes().rpartition(b"\n")
+    os.truncate(path, len(whole + end))
+    known = {json.loads(line)["key"] for line in whole.splitlines()}
+    with path.open("ab", buffering=0) as out:
 
         def flush() -> None:
             data = b"".join(lines)
@@ -42,6 +47,8 @@ async def bare(url: str, waiting: Iterator[Cell], folder: Path, in_flight: int) 
 
         async def work(session: aiohttp.ClientSession) -> None:
             for cell in waiting:
+                if cell.key in known:
+                    continue
                 body = chat_request(cell, SERVED).body()
                 async with session.post(f"{url}/v1/chat/completions", json=body) as response:
                     data = json.loads(await response.read())
