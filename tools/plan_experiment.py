@@ -9,17 +9,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from nightlab.compute import open_place
-from nightlab.evidence.power import ensure_power, read_power, simulate_power, verdict_on_plan
+from nightlab.evidence.power import read_power, simulate_power, verdict_on_plan
 from nightlab.evidence.progress import progress
 from nightlab.experiments.change import apply, apply_to
 from nightlab.experiments.check import check
-from nightlab.experiments.freeze import freeze, verify
+from nightlab.experiments.freeze import verify
 from nightlab.experiments.lock import read_lock
 from nightlab.experiments.plan import Plan
 from nightlab.files import write_atomic
 from nightlab.lab import Lab
+from nightlab.night.freezing import freeze_experiment
 from nightlab.night.publish import commit_paths
-from nightlab.runs.freeze import freeze_run, verify_run
+from nightlab.runs.freeze import verify_run
 from nightlab.runs.plan import RunPlan, kind_of
 from nightlab.runs.starting import check_gpus
 from nightlab.toolbox import ToolContext, ToolFailure, tool
@@ -111,19 +112,10 @@ def _correct(ctx: ToolContext, folder: Path, changes: dict[str, Any], why: str) 
 
 def _freeze(ctx: ToolContext, folder: Path) -> dict[str, Any]:
     ctx.in_scope(folder / "plan.lock.json")
-    if kind_of(folder) == "run":
-        runs = RunPlan.load(folder)
-        question, frozen = runs.question, freeze_run(runs)
-    else:
-        plan = Plan.load(folder)
-        question, frozen = plan.question, freeze(plan)
-        ensure_power(plan)
-    message = f"{folder.name}: plan frozen before any data\n\n{question}"
-    commit = commit_paths(ctx.lab, ctx.events, ctx.night, [folder], message, key=f"{folder.name}/frozen")
-    sha = frozen.sha256
-    ctx.events.once(
-        f"{folder.name}/frozen/{sha}", "plan_frozen", experiment=folder.name, sha256=sha, cells=frozen.cells
-    )
+    frozen = freeze_experiment(folder)
+    key, sha = f"{folder.name}/frozen", frozen.sha256
+    commit = commit_paths(ctx.lab, ctx.events, ctx.night, [folder], frozen.message, key=key)
+    ctx.events.once(f"{key}/{sha}", "plan_frozen", experiment=folder.name, sha256=sha, cells=frozen.cells)
     return {"sha256": sha, "cells": frozen.cells, "commit": commit}
 
 

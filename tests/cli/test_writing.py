@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import Result
 
 from nightlab.lab import Lab
@@ -236,7 +237,17 @@ def test_sweep_dry_run_counts_and_writes_nothing(call: Call, lab: Lab, experimen
     before = files(lab.root)
     result = call("sweep", "1", "--dry-run")
     assert "4 cells, 0 answered, 4 missing" in result.output
+    assert " = 4 cells" in result.output
+    assert "Judge: markers: 4 judgments for nothing (it counts markers)" in result.output
     assert "not frozen yet" in result.output
+    path = experiment / "config.yaml"
+    plan = path.read_text()
+    path.write_text(yaml.safe_dump({**yaml.safe_load(plan), "judge": {"by": "claude"}}))
+    result = call("sweep", "1", "--dry-run")
+    assert "claude-haiku-5-5: 4 judgments" in result.output
+    assert "It cannot begin yet: the judge is claude, and ANTHROPIC_API_KEY is not set" in result.output
+    assert "ANTHROPIC_API_KEY is not set" in call("sweep", "1").output
+    path.write_text(plan)
     assert files(lab.root) == before
 
 

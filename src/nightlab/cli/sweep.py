@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 import signal
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from nightlab.events import EventLog
     from nightlab.experiments.cells import Cell
+    from nightlab.experiments.estimate import Estimate
     from nightlab.experiments.plan import Plan
     from nightlab.experiments.sweep import SweepResult
     from nightlab.servers.server import Server
@@ -59,7 +61,9 @@ def _sweep_cells(lab: Lab, experiment: str, dry_run: bool) -> None:
     from nightlab.experiments.samples import Samples
 
     plan = Plan.load(lab.experiment(experiment))
-    if error := first_error(check(plan)):
+    problems = check(plan)
+    unset = [problem for problem in problems if dry_run and problem.code == "judge_not_set_up"]
+    if error := first_error([problem for problem in problems if problem not in unset]):
         raise error
     wanted = called_cells(plan)
     missing = Samples(plan.folder).missing(wanted)
@@ -68,19 +72,20 @@ def _sweep_cells(lab: Lab, experiment: str, dry_run: bool) -> None:
     for (model, _), count in tally(missing).items():
         models[model] += count
     if dry_run:
-        click.echo(estimate(plan, missing, lab.config.concurrency).text())
+        _say_cost(lab, plan, estimate(plan, missing, lab.config.concurrency), len(wanted))
+        for problem in unset:
+            click.echo(f"It cannot begin yet: {problem.what}. {problem.hint}")
         _say_frozen(plan.folder)
     elif missing:
         for model, count in models.items():
             click.echo(f"  {model}  {count} missing")
-        _freeze(lab, plan)
+        _freeze(lab, plan.folder)
         _ask(lab, plan, wanted, sorted(models))
 
 
 def _sweep_runs(lab: Lab, experiment: str, dry_run: bool) -> None:
     from nightlab.compute import open_place
     from nightlab.runs.estimate import estimate_runs
-    from nightlab.runs.freeze import freeze_run
     from nightlab.runs.plan import RunPlan
     from nightlab.runs.runner import run_all
     from nightlab.runs.starting import check_gpus
@@ -91,7 +96,7 @@ def _sweep_runs(lab: Lab, experiment: str, dry_run: bool) -> None:
         click.echo(estimate_runs(plan))
         _say_frozen(plan.folder)
         return
-    _commit_frozen(lab, plan.folder, freeze_run(plan).sha256)
+    _freeze(lab, plan.folder)
     with _events(lab) as events:
         result = asyncio.run(_until_ended(run_all(lab, plan, place, events=events)))
     if error := result.error():
@@ -100,28 +105,34 @@ def _sweep_runs(lab: Lab, experiment: str, dry_run: bool) -> None:
     raise SystemExit(1 if result.missing else 0)
 
 
+def _say_cost(lab: Lab, plan: Plan, found: Estimate, answers: int) -> None:
+    """The matrix of a sweep, its time, and what it and the judging of so many answers cost."""
+    from nightlab.night.cost import gpu_cost, judge_costs
+
+    click.echo(found.text())
+    click.echo(gpu_cost(lab, plan, found.servers, found.seconds))
+    for cost in judge_costs(lab, plan, answers, found.answer_tokens):
+        click.echo(f"Judge: {cost.sentence()}.")
+    most = math.prod(found.factors.values())
+    if answers < most:
+        click.echo(f"The looks may call for up to {most - answers} more cells; they are not counted here.")
+
+
 def _say_frozen(folder: Path) -> None:
     from nightlab.experiments.lock import read_lock
 
     click.echo("The plan is frozen." if read_lock(folder) else "The plan is not frozen yet; a sweep freezes it.")
 
 
-def _freeze(lab: Lab, plan: Plan) -> None:
+def _freeze(lab: Lab, folder: Path) -> None:
     """Fix the plan and commit its hash before any data; one that is fixed must be unchanged."""
-    from nightlab.experiments.freeze import freeze, lacks_power
-
-    frozen = freeze(plan)
-    if lacks_power(plan.folder):  # else its libraries are not needed here
-        from nightlab.evidence.power import ensure_power, verdict_on_plan
-
-        click.echo(f"Power: {verdict_on_plan(ensure_power(plan))}")
-    _commit_frozen(lab, plan.folder, frozen.sha256)
-
-
-def _commit_frozen(lab: Lab, folder: Path, sha256: str) -> None:
+    from nightlab.night.freezing import freeze_experiment
     from nightlab.night.publish import repository
 
-    repository(lab).commit([folder], f"{folder.name}: the plan is frozen", {"Nightlab-Plan": sha256})
+    frozen = freeze_experiment(folder)
+    if frozen.power:
+        click.echo(f"Power: {frozen.power}")
+    repository(lab).commit([folder], frozen.message, {"Nightlab-Plan": frozen.sha256})
 
 
 @contextlib.contextmanager

@@ -1,11 +1,13 @@
 """What a sweep would take, before it starts: its matrix, the cells that are missing, time and cost.
 
-Time comes from this experiment's own answers where there are some (median latency and tokens), else from a stated
-guess; cost is the tokens and, where a price is known, dollars: models that are served here cost their machine's time.
+Time and tokens come from this experiment's own answers where there are some (medians), else from a stated guess. What
+it costs in dollars is counted above this floor: the servers' GPU time, and the judges (night/cost.py).
 """
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -20,13 +22,19 @@ LOOKED_AT = 2000  # the last answers that a guess rests on
 
 @dataclass(frozen=True)
 class Estimate:
-    """A sweep before it starts: what is missing by model and condition, seconds, tokens, and what they rest on."""
+    """A sweep before it starts: the factors of its full grid, what is missing by model and condition,
+    seconds, tokens of an answer, and what they rest on."""
 
     factors: dict[str, int]
     missing: dict[tuple[str, str], int]
     seconds: float
-    tokens: int
+    answer_tokens: float
     basis: str
+
+    @property
+    def servers(self) -> int:
+        """How many models are asked."""
+        return len({model for model, _ in self.missing})
 
     def text(self) -> str:
         """The matrix and the estimate for people."""
@@ -34,15 +42,17 @@ class Estimate:
         models = list(dict.fromkeys(model for model, _ in self.missing))
         conditions = list(dict.fromkeys(condition for _, condition in self.missing))
         width = max((len(name) for name in conditions), default=0)
-        lines = [" x ".join(names), ""]
+        lines = [" x ".join(names) + f" = {math.prod(self.factors.values())} cells", ""]
         if models:
             lines.append(f"{'missing':<{width}}  " + "  ".join(models))
         for condition in conditions:
             counts = [f"{self.missing.get((model, condition), 0):>{len(model)}}" for model in models]
             lines.append(f"{condition:<{width}}  " + "  ".join(counts))
         time = f"{self.seconds:.0f} s" if self.seconds < 120 else f"{self.seconds / 60:.0f} min"
-        lines += ["", f"About {time} of asking and at most {self.tokens} tokens to write ({self.basis})."]
-        lines.append("The models answer on servers of your own: the cost is their time, and what your judge charges.")
+        count = sum(self.missing.values())
+        tokens = round(count * self.answer_tokens)
+        servers = f"{self.servers} server" + "s" * (self.servers != 1)
+        lines += ["", f"About {time} of asking on {servers}, {count} answers, {tokens} tokens in all ({self.basis})."]
         return "\n".join(lines)
 
 
@@ -55,7 +65,7 @@ def estimate(plan: Plan, missing: Sequence[Cell], concurrency: int) -> Estimate:
         "prompts": len(plan.prompts),
         "replicates": plan.replicates,
     }
-    rows = list(Samples(plan.folder).rows())[-LOOKED_AT:]
+    rows = deque(Samples(plan.folder).rows(), LOOKED_AT)
     if rows:
         latency = median(float(row["latency"]) for row in rows)
         written = median(int(row["completion_tokens"]) for row in rows)
@@ -63,7 +73,7 @@ def estimate(plan: Plan, missing: Sequence[Cell], concurrency: int) -> Estimate:
     else:
         written = plan.sampling.max_tokens
         latency = written / GUESSED_TOKENS_PER_SECOND
-        basis = f"a guess: {GUESSED_TOKENS_PER_SECOND:g} tokens a second for each request, nothing was asked yet"
+        basis = f"a guess: every answer as long as it may be, {GUESSED_TOKENS_PER_SECOND:g} tokens a second"
     by_model = [sum(n for (model, _), n in counts.items() if model == name) for name in {model for model, _ in counts}]
     rounds = max((-(-n // concurrency) for n in by_model), default=0)
-    return Estimate(factors, counts, rounds * latency, int(len(missing) * written), basis)
+    return Estimate(factors, counts, rounds * latency, written, basis)

@@ -11,18 +11,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nightlab.brains.prices import Prices
-from nightlab.errors import NightlabError, RubricError
+from nightlab.errors import NightlabError
 from nightlab.experiments.plan import Plan
 from nightlab.experiments.samples import Samples
-from nightlab.files import read_text
 from nightlab.lab import Lab
+from nightlab.night.cost import judge_costs, prompt_tokens
 
-BYTES_PER_TOKEN = 4
 ASSUMED_RATE = 1500.0  # tokens a second of an 8 B model on one GPU, requests side by side
 ASSUMED_SIZE = 8.0  # billions of parameters, where the id does not say
 START_SECONDS = 180.0  # of a server with 8 billion parameters, the canary included
-JUDGE_TOKENS = 300  # that a judge writes for one packet
 FEWEST = 20  # answers that a measured rate needs
 LATEST = 2000
 
@@ -93,7 +90,7 @@ def real_night(lab: Lab, plan: Plan) -> RealNight:
 
 def _share(lab: Lab, plan: Plan, name: str, model_id: str) -> Share:
     samples = len(plan.conditions) * len(plan.prompts) * plan.replicates
-    sizes = [_prompt_tokens(prompt) for prompt in plan.prompts]
+    sizes = [prompt_tokens(prompt) for prompt in plan.prompts]
     read = sum(sizes) * len(plan.conditions) * plan.replicates
     written = samples * plan.sampling.max_tokens
     rate, basis = _rate(lab, model_id)
@@ -104,11 +101,6 @@ def _share(lab: Lab, plan: Plan, name: str, model_id: str) -> Share:
     told += f"{start:.0f} s start + {samples} x {plan.sampling.max_tokens} tokens / {rate:.0f} tokens/s ({basis}) "
     told += f"= {gpu_hours:.3f} GPU-hours"
     return Share(name, samples, read + written, rate, basis, gpu_hours, told)
-
-
-def _prompt_tokens(prompt: Any) -> int:
-    texts = [message["content"] for message in prompt.messages] if prompt.raw is None else [prompt.raw]
-    return sum(len(text.encode()) for text in texts) // BYTES_PER_TOKEN + 1
 
 
 def _rate(lab: Lab, model_id: str) -> tuple[float, str]:
@@ -152,22 +144,7 @@ def _size(model_id: str) -> float:
 
 
 def _judge(lab: Lab, plan: Plan, samples: int) -> tuple[float | None, str]:
-    judge = plan.judge
-    if judge.by == "markers":
-        return 0.0, "judge: markers, free"
-    packets = -(-samples // judge.per_packet) * judge.repeats
-    rubric = len(read_text(plan.rubric, RubricError).encode()) // BYTES_PER_TOKEN
-    read = packets * (rubric + judge.per_packet * plan.sampling.max_tokens)
-    written = packets * JUDGE_TOKENS
-    told = f"judge: {samples} samples x {judge.repeats} / {judge.per_packet} a packet = {packets} packets; "
-    told += f"{read} tokens read, {written} written"
-    if judge.by != "claude":
-        return None, f"{told}; what this judge charges is not known here"
-    from nightlab.agents import AgentSpec
-
-    model = judge.model or AgentSpec.load(lab, "judge").model
-    prices = Prices.of_lab(lab)
-    if not prices.knows(model):
-        return None, f"{told}; the price of {model} is not known"
-    usd = prices.cost(model, {"input_tokens": read, "output_tokens": written})
-    return usd, f"{told} by {model} = {usd:.2f} $ (no cache, no batch)"
+    costs = judge_costs(lab, plan, samples, plan.sampling.max_tokens)
+    told = "judge: " + "; ".join(cost.sentence() for cost in costs)
+    known = [cost.usd for cost in costs if cost.usd is not None]
+    return (sum(known) if len(known) == len(costs) else None), told
