@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from nightlab.cli import cli
-from nightlab.testing import FakeMessagesAPI
+from nightlab.testing import FakeMessagesAPI, judging
 
 from ..judging.conftest import Answered
 from ..judging.reading import good, two_dozen
@@ -59,3 +59,17 @@ def test_without_a_key_nothing_is_written(study: Answered, monkeypatch: pytest.M
     assert code == 4, told
     assert "ANTHROPIC_API_KEY is not set" in told
     assert not (study.folder / "judgments.jsonl").exists()
+
+
+def test_what_the_first_judge_leaves_missing_counts_though_the_second_is_done(
+    study: Answered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = {"by": "claude", "model": "claude-sonnet-5-5", "share": 1.0}
+    two = two_dozen(study.folder.parent / "exp_002_two", second=second)
+    right, wrong = good(two), judging(lambda packet: {"joy": 5, "gloom": 3})
+    with FakeMessagesAPI(lambda body: (right if "sonnet" in body["model"] else wrong)(body)) as api:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", api.url)
+        code, told = call(two, "judge", "exp_002", "--yes")
+    assert "24 judged by claude-sonnet-5-5, 0 of them not available in part, 0 missing of 24" in told
+    assert "24 missing of 24" in told
+    assert code == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from nightlab.experiments.lock import write_lock
 from nightlab.experiments.marks import Marks
 from nightlab.experiments.plan import Plan
 from nightlab.judging.rows import counts, read_judgments
-from nightlab.night.judging import BY, judge_experiment
+from nightlab.judging.run import run_judges
+from nightlab.night.judges import open_seats
+from nightlab.night.judging import judge_experiment
+from nightlab.night.late import BY, look_again
 from nightlab.night.reporting import analyze_experiment, report_experiment
 from nightlab.record.state import ResearchState
 from nightlab.servers.manifest import Manifest, save
@@ -101,3 +105,36 @@ def test_judgments_of_a_batch_that_is_rejected_later_are_invalidated_and_asked_a
     assert {mark.by for mark in Marks.read(study.folder).all} == {BY}
     assert "its batch was rejected later" in (study.folder / "report.md").read_text()
     assert [(item.experiment, item.status) for item in ResearchState(lab.state_file).queue()] == [(NAME, "partial")]
+
+
+def test_a_night_that_wakes_takes_back_what_a_person_judged_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = make_lab(tmp_path / "lab", queue=f"- [x] {NAME}: the first\n")
+    study = two_dozen(lab.experiments / NAME)
+    broken = lab.experiments / "exp_002_broken"
+    shutil.copytree(study.folder, broken)
+    (broken / "config.yaml").write_text("question: [\n")
+    (broken / "judge_log.jsonl").touch()
+    events = EventLog(lab.night("n1"))
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-test")
+
+    async def judge() -> None:
+        async with open_seats(lab, study.plan) as [seat]:
+            await run_judges(study.plan, study.samples, seat.judge, study.folder)
+
+    def by_hand(script: Any) -> None:
+        with FakeMessagesAPI(script) as api:
+            monkeypatch.setenv("ANTHROPIC_BASE_URL", api.url)
+            asyncio.run(judge())
+
+    by_hand(good(study))
+    _cut_off_before_its_end(study.folder)
+    by_hand(judging(lambda packet: {"joy": 5, "gloom": 3}))
+    assert sum(map(counts, read_judgments(study.folder))) == 24
+    look_again(lab, events)
+    look_again(lab, events)
+    told = [row for row in events.read() if row["kind"] == "invalidation"]
+    assert [(row["judgments"], row["by"]) for row in told] == [(24, BY)]
+    assert not any(map(counts, read_judgments(study.folder)))
+    assert "exp_002_broken" in next(row["what"] for row in events.read() if row["kind"] == "degradation")

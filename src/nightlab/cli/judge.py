@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import click
@@ -54,31 +55,30 @@ async def _judge(
     from nightlab.judging.run import run_judges
     from nightlab.night.judges import open_seats
 
-    missing = 0
+    left = 0
     budget = Budget(lab.cache / "judging" / f"{plan.name}.jsonl", Limits())
     budget.change(Limits(usd=budget.spent().usd + usd))
     async with open_seats(lab, plan, budget, transport=transport) as seats:
         for seat in seats:
-            missing += _quote(plan, seat)
-            if dry_run:
-                continue
-            samples = Samples(plan.folder)
-            result = await run_judges(
-                plan,
-                samples,
-                seat.judge,
-                plan.folder,
-                budget=seat.budget,
-                role=seat.role,
-                share=seat.share,
-                gate=None if yes else _ask,
-                again=again,
-            )
-            samples.close()
-            missing = result.missing
-            _tell(plan, seat, result)
+            missing = _quote(plan, seat)
+            if not dry_run:
+                with contextlib.closing(Samples(plan.folder)) as samples:
+                    result = await run_judges(
+                        plan,
+                        samples,
+                        seat.judge,
+                        plan.folder,
+                        budget=seat.budget,
+                        role=seat.role,
+                        share=seat.share,
+                        gate=None if yes else _ask,
+                        again=again,
+                    )
+                missing = result.missing
+                _tell(plan, seat, result)
+            left += missing
     budget.close()
-    return missing
+    return left
 
 
 def _quote(plan: Plan, seat: Seat) -> int:

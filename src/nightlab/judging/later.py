@@ -2,7 +2,7 @@
 
 A judging that was cut off between a batch's judgments and its end asks again, and what it hears then may speak against
 the batch; rules for known items may have become stricter since. The log has every known item as it was scored, so each
-batch is looked at again at no cost. What follows for the judgments that count until now is night/judging.py's.
+batch is looked at again at no cost. What follows for the judgments that count until now is night/late.py's.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Judging in a night: every judge of a plan, one after another, with the pilot as a question in the diary.
 
-Before and after it the batches that were written are looked at again; one that cannot be believed any more is
+Before and after it the batches that were written are looked at again (late.py); one that cannot be believed any more is
 invalidated with all that rested on it, and its samples are judged anew.
 """
 
@@ -15,19 +15,15 @@ from typing import Any
 from nightlab.budget import Budget
 from nightlab.events import EventLog
 from nightlab.experiments.plan import Plan
-from nightlab.experiments.rubric import Rubric
 from nightlab.experiments.samples import Samples
-from nightlab.judging.invalid import Selection
-from nightlab.judging.later import rejected_later
 from nightlab.judging.pilot import Gate, Pilot
 from nightlab.judging.run import JudgeResult, run_judges
 from nightlab.lab import Lab
-from nightlab.night.invalidation import invalidate
 from nightlab.night.judges import open_seats
+from nightlab.night.late import take_back
 from nightlab.record.diary import Diary
 from nightlab.record.mentions import Mention
 
-BY = "nightlab: audit of judges"
 LOOK = 1.0
 """Seconds between looks for a reply."""
 _STOP = re.compile(r"^\W*(?:no|not|wait|do not|don['’]?t)\b|\b(?:stop|halt|cancel)\b", re.IGNORECASE)
@@ -38,24 +34,15 @@ _COUNTS = ("planned", "judged", "na", "missing", "escalated", "refused", "stoppe
 async def judge_experiment(lab: Lab, plan: Plan, night: str, events: EventLog, budget: Budget) -> dict[str, Any]:
     """Judge what is missing by each judge of a plan; the first one's counts, and what a person should look at."""
     gate = _gate(lab, plan, night, events)
-    await asyncio.to_thread(_take_back, lab, plan, events)
+    await asyncio.to_thread(take_back, lab, plan, events)
     results = await _judged(lab, plan, events, budget, gate)
-    if await asyncio.to_thread(_take_back, lab, plan, events):
+    if await asyncio.to_thread(take_back, lab, plan, events):
         results = await _judged(lab, plan, events, budget, gate)
     first = results[0][1]
     doubts = [f"{name}: {why}" for name, result in results for why in result.rejected]
     given_up = [f"{name}: {r.escalated} judgments were given up" for name, r in results if r.escalated]
     counts = {name: getattr(first, name) for name in _COUNTS if getattr(first, name) or name in _COUNTS[:4]}
     return counts | ({"doubts": [*given_up, *doubts][:6]} if doubts else {})
-
-
-def _take_back(lab: Lab, plan: Plan, events: EventLog) -> bool:
-    """Invalidate the judgments of batches that were rejected after they were written; whether there were any."""
-    found = rejected_later(plan.folder, Rubric.load(plan.rubric))
-    for batch, why in found.items():
-        chosen = Selection(judgments={"batch": batch})
-        invalidate(lab, chosen, f"its batch was rejected later: {why}", BY, experiment=plan.name, events=events)
-    return bool(found)
 
 
 async def _judged(

@@ -23,6 +23,7 @@ from nightlab.night.control import Control, size_of
 from nightlab.night.delegation import BrainFor, NightStaff
 from nightlab.night.journal import Journal
 from nightlab.night.keeping import Saver, kept, thread
+from nightlab.night.late import look_again
 from nightlab.night.launch import preflight
 from nightlab.night.lock import LabLock
 from nightlab.night.minds import open_brain
@@ -147,6 +148,7 @@ class _Night:
         try:
             with pulse.signals(works.stop, control.now):
                 await works.adopt()
+                await asyncio.to_thread(look_again, self.lab, self.events)
                 end = await self._work(budget, works, control)
         finally:
             listening.cancel()
