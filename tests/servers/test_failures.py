@@ -47,6 +47,7 @@ LOGS = {
     "max_len_too_big": "max_len_gt_config",
     "no_chat_template": "no_chat_template",
     "no_tokenizer": "no_tokenizer",
+    "package_conflict": "package_conflict",  # vLLM 0.26 on a GPU machine
     "port_in_use": "port_in_use",
     "quant_missing": "quant_config_missing",
     "runtime_update_off": None,  # only the answer says so
@@ -246,3 +247,10 @@ def test_what_no_log_says_can_be_explained() -> None:
     found = explain("treatment_missing")
     assert found.whose == "human"
     assert "claim" in found.hint
+
+
+def test_an_unknown_failure_quotes_its_error_and_not_the_advice_below_it() -> None:
+    log = 'Traceback:\n  File "x.py", line 2\nValueError: the moon is full\nTry: pip install moon\n'
+    found = diagnose(log, exit_code=1)
+    assert (found.cls, found.line, found.number) == (None, "ValueError: the moon is full", 3)
+    assert diagnose("loading\n3 of 7\n", exit_code=2).line == "3 of 7"

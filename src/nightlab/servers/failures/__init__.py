@@ -44,6 +44,7 @@ _TERM = re.compile(r"signal=SIGTERM|[Rr]eceived (?:signal )?SIGTERM|shutdown: TE
 _ERROR = re.compile(
     r"^Traceback \(most recent call last\)|^(?:\w+\.)*\w*(?:Error|Exception): |\b(?:ERROR|CRITICAL)\b", re.M
 )
+_EXCEPTION = re.compile(r"^[^\S\n]*(?:\w+\.)*\w*(?:Error|Exception): ", re.MULTILINE)
 _CRASH = re.compile(r"Fatal Python error|Segmentation fault|core dumped|^Killed$|^Aborted$", re.MULTILINE)
 _NOISE = re.compile(r"[\x00-\x1f\x7f]+")
 
@@ -200,9 +201,19 @@ def _context(text: str, at: int) -> tuple[str, ...]:
 
 
 def _unknown(text: str, exit_code: int | None) -> Diagnosis:
-    last = text.rstrip().rpartition("\n")[2]
+    """The last exception of the log, or its last line where it names none: advice often stands below an exception."""
+    text = text.rstrip()
+    at = max((found.start() for found in _EXCEPTION.finditer(text)), default=text.rfind("\n") + 1)
     code = "" if exit_code is None else f"; it ended with {exit_code}"
-    return Diagnosis(None, f"no known failure in the log{code}", _clean(last), ("read the end of the log",), "none")
+    return Diagnosis(
+        None,
+        f"no known failure in the log{code}",
+        _line(text, at),
+        ("read the log from that line on",),
+        "none",
+        number=text.count("\n", 0, at) + 1,
+        context=_context(text, at),
+    )
 
 
 def _line(text: str, at: int) -> str:
