@@ -177,6 +177,7 @@ def test_reading_names_the_file_and_the_neighbour(tmp_path: Path) -> None:
         ("? [1]\n: 2\n", "no plain value", 1),
         ("a: 1\nb: 2026-99-99\n", "month must be", 2),
         ("a: 1\nb: [!!int x]\n", "invalid literal", 2),
+        ("a: 1\nb:\tc\n", "cannot start any token", 2),
         ("a: 1\nb: 'x\0'\n", "#x0000 is not allowed", 2),
         ('a: 1\nb: "\\ud800"\n', "surrogates not allowed", 2),
     ],
