@@ -86,6 +86,7 @@ def template(folder: Path, small: bool) -> Path:
         data = yaml.safe_load((experiment / "config.yaml").read_text())
         data["factors"]["models"] = data["factors"]["models"][:1]
         data["hypotheses"] = [h for h in data["hypotheses"] if h["id"] == "H4"]
+        data["multiplicity"] = "holm"
         data["ranges"] = [name for name in data["ranges"] if name in SMALL_CONDITIONS]
         data["serving"]["port"] = 0
         (experiment / "config.yaml").write_text(yaml.safe_dump(data, sort_keys=False))

@@ -44,7 +44,7 @@ def test_what_is_asked_follows_from_the_last_look(tmp_path: Path) -> None:
     [
         ({"stop.max_replicates": 1}, "must be"),
         ({"factors.replicates": 4}, "not above the 4"),
-        ({"hypotheses": []}, "no hypothesis"),
+        ({"hypotheses": [], "multiplicity": "holm"}, "no hypothesis"),
         ({"stop": {"ci_width": 1.0}}, "alone decides nothing"),
     ],
 )

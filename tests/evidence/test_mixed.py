@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 pytest.importorskip("statsmodels", reason="the extra `stats` is not installed")
 
+from nightlab.errors import NotSetUp
 from nightlab.evidence.mixed import Mixed, fit
 from nightlab.evidence.queries import Queries
 from nightlab.evidence.table import Table
@@ -55,6 +58,27 @@ def test_what_cannot_be_fitted_is_said_instead_of_a_number() -> None:
     few = fit(np.array([0.0, 1.0, 2.0, 3.0]), codes[:4], treated[:4], ~treated[:4])
     assert "3 prompts" in str(few)
     assert "n=4 of 4" in str(few)
+
+
+def test_a_model_that_does_not_fit_gives_no_number() -> None:
+    """Scores without any noise: there is no variance to estimate, and the fit says so in one way or the other."""
+    codes, treated = np.repeat(np.arange(4), 2), np.tile([True, False], 4)
+    apart = fit(treated.astype(np.float64), codes, treated, ~treated)
+    assert apart.trouble == "the fit did not converge"
+    nearly = fit(np.array([10, 0, 10, 0, 10, 0, 10, 0.1]), codes, treated, ~treated)
+    assert nearly.trouble.startswith("the fit failed: ")
+    for found in (apart, nearly):
+        assert not found.estimate.has_interval
+        assert str(found).startswith("no estimate by a mixed-effects model (the fit")
+        assert str(found).endswith("n=8 of 8")
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes, treated = np.repeat(np.arange(4), 2), np.tile([True, False], 4)
+    monkeypatch.setitem(sys.modules, "statsmodels", None)  # as Python marks what cannot be imported
+    with pytest.raises(NotSetUp, match="statsmodels, which is not installed") as caught:
+        fit(np.linspace(0, 7, 8), codes, treated, ~treated)
+    assert 'pip install "nightlab[stats]"' in str(caught.value.hint)
 
 
 def test_a_report_asks_for_it(make: Make) -> None:

@@ -27,7 +27,7 @@ Servers = list[dict[str, Any]]
 @pytest.fixture
 def folder(make: Make, servers: Servers) -> Path:
     """A finished experiment whose models answered with markup."""
-    made = make(prompts=3, text=EVIL, question=EVIL)
+    made = make(prompts=3, text=EVIL, question=EVIL, multiplicity={"none": "three prompts decide nothing else"})
     compile_report(made.folder, analyze(made.folder, servers=servers, resamples=100))
     return made.folder
 
@@ -43,6 +43,9 @@ def test_the_page_is_one_inert_file(folder: Path) -> None:
     assert text.count('src="data:image/png;base64,') == 3
     assert "&lt;script&gt;alert(1)" in text
     assert '<strong class="supported">supported</strong>' in text
+    assert (
+        "not corrected for one another, for the reason that the plan gives: three prompts decide nothing else" in text
+    )
     assert write_page(folder).read_text("utf-8") == text
 
 

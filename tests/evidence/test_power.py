@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from nightlab.evidence.power import (
     write_power,
 )
 from nightlab.experiments.plan import Plan
+from nightlab.experiments.schema import InOrder
 from nightlab.lab import Lab, shipped
 
 from .conftest import Make
@@ -102,6 +104,20 @@ def test_a_prediction_that_can_come_out_one_way_only_is_named(
     assert not found.decides
     assert why in found.sentence()
     assert found.trials == 0
+
+
+def test_power_is_that_of_a_hypothesis_among_the_others_of_its_plan(make: Make) -> None:
+    plan = _plan(make, KINDS[2], expected={"effect": 2.0, "between": 1.0, "within": 2.0})
+    one = plan.config.hypotheses[0]
+    family = [one.model_copy(update={"id": f"H{number}"}) for number in range(1, 4)]
+    many = replace(plan, config=plan.config.model_copy(update={"hypotheses": family}))
+    ordered = plan.config.model_copy(
+        update={"hypotheses": family, "multiplicity": InOrder(sequence=[h.id for h in family])}
+    )
+    alone, shared, first = (simulate_power(p, 20)[0] for p in (plan, many, replace(plan, config=ordered)))
+    assert shared.supported < alone.supported == first.supported
+    assert "tested at 1.7 %, its share in the family" in shared.sentence()
+    assert "share" not in first.sentence()
 
 
 def test_a_plan_without_hypotheses_is_said_to_predict_nothing() -> None:

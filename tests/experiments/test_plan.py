@@ -201,6 +201,30 @@ def test_ranges_are_needed_to_compare_ranges(study: Study) -> None:
     assert "under `ranges`" in refusal(study.write(ranges=[], hypotheses=hypotheses))
 
 
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"sequence": ["H1", "H3"]}, "the hypothesis 'H3', which the plan does not have"),
+        ({"sequence": ["H1"]}, "names H2 0 times, not once"),
+        ({"sequence": ["H1", "H2", "H1"]}, "names H1 2 times, not once"),
+        ({"sequence": []}, "multiplicity"),
+        ({"none": ""}, "multiplicity"),
+        ("none", "{none: why they are not corrected for one another}"),
+        ({"bonferroni": 1}, "must be holm, {sequence: [H2, H1, ...]}"),
+    ],
+)
+def test_how_hypotheses_are_corrected_for_one_another_is_said_in_one_of_three_ways(
+    study: Study, rule: object, said: str
+) -> None:
+    prediction = {"kind": "below", "dimension": "d", "where": {"model": "llama"}, "than": 1.0}
+    hypotheses = [{"id": name, "statement": "s", "prediction": prediction} for name in ("H1", "H2")]
+    assert said in refusal(study.write(hypotheses=hypotheses, multiplicity=rule))
+
+
+def test_a_word_of_plans_that_were_frozen_before_is_still_read(study: Study) -> None:
+    assert "before a reason" in repr(study.write(multiplicity="report").plan().config.multiplicity)
+
+
 def test_references_resolve_to_practice_plan_lab_or_absolute_paths(study: Study) -> None:
     plan = study.plan()
     assert plan.resolve("rubric.md") == study.folder / "rubric.md"

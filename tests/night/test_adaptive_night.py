@@ -39,6 +39,7 @@ def test_a_night_adds_replicates_only_where_a_hypothesis_is_undecided(tmp_path: 
         config["hypotheses"][3],
         {"id": "N", "statement": "Near.", "prediction": near | {"right": {"condition": "base"}}},
     ]
+    config["multiplicity"] = {"sequence": ["H4", "N"]}
     config["stop"] = {"max_replicates": 3}
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     git(lab.root, "add", "-A")

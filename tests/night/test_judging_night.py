@@ -30,6 +30,7 @@ def small(root: Path, **judge: object) -> Demo:
     factors["conditions"] = ["conditions/layers_0_20.yaml", "conditions/sarcasm_full.yaml"]
     factors["prompts"] = [f"prompts/{path.name}" for path in sorted((folder / "prompts").iterdir())[:4]]
     config["hypotheses"] = [one for one in config["hypotheses"] if one["id"] == "H4"]
+    config["multiplicity"] = "holm"
     config |= {"judge": {"rubric": "rubric.md", "by": "claude", **judge}, "serving": {"port": 0}}
     config["ranges"] = []
     (folder / "config.yaml").write_text(yaml.safe_dump(config))

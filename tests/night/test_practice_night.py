@@ -58,6 +58,7 @@ def test_a_treatment_that_does_not_exist_is_reported_and_claims_nothing(tmp_path
     llama["adapters"] = {"persona_sarcasm": str(zeroed)}
     data["factors"]["models"] = [llama]
     data["hypotheses"] = [h for h in data["hypotheses"] if h["id"] in ("H1", "H4")]
+    data["multiplicity"] = {"sequence": ["H4", "H1"]}
     data["serving"]["port"] = 0
     config.write_text(yaml.safe_dump(data))
     result = run_night(made.lab, Options(hours=1))
@@ -122,4 +123,6 @@ async def test_the_planted_truth_is_recovered_with_ten_seeds(tmp_path: Path) -> 
             agreed = {name: count + (verdicts[name] == expected[name]) for name, count in agreed.items()}
     finally:
         await asyncio.gather(*(server.stop() for server in servers.values()))
-    assert all(count >= 6 for count in agreed.values()), agreed
+    # nine prompts are few, and the first hypothesis of the plan's sequence that stays undecided ends it
+    assert agreed["H4"] == len(SEEDS)
+    assert all(count >= 5 for count in agreed.values()), agreed

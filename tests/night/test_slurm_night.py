@@ -31,6 +31,7 @@ def small_demo(root: Path) -> Demo:
     data = yaml.safe_load(config.read_text())
     data["factors"]["models"] = [model for model in data["factors"]["models"] if model["name"] == "llama"]
     data["hypotheses"] = [h for h in data["hypotheses"] if h["id"] in ("H1", "H4")]
+    data["multiplicity"] = {"sequence": ["H4", "H1"]}
     data["serving"] = {"resources": {"flags": "--cpus-per-task=1 --mem=900M"}}
     config.write_text(yaml.safe_dump(data))
     pyproject = root / "pyproject.toml"

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nightlab.evidence.design import Design
+from nightlab.evidence.outcomes import range_groups
 from nightlab.evidence.peaks import beats
-from nightlab.evidence.predict import Verdict, range_groups
+from nightlab.evidence.predict import Verdict
 from nightlab.evidence.table import Table
 from nightlab.experiments.predictions import Below, Diffuse, Greater, Hypothesis, Peak, SamePeak, Trend
 from nightlab.files import canonical, sha256_json

@@ -13,6 +13,7 @@ from nightlab.evidence.summary import Summary
 from nightlab.evidence.table import POOLED, SCORED, Table
 from nightlab.evidence.treatment import untouched
 from nightlab.evidence.trust import cautions
+from nightlab.experiments.schema import InOrder
 
 FEW_PROMPTS = 20
 
@@ -51,8 +52,9 @@ def _design(table: Table, verdicts: Sequence[Verdict]) -> Iterator[str]:
         yield "every cell was asked once: chance within a prompt is not separated from differences between prompts"
     alone = [verdict.id for verdict in verdicts if not verdict.stands]
     if alone:
-        family = f"the {len(verdicts)} hypotheses are corrected for one another (Holm)"
-        yield f"{', '.join(alone)}: decided by a test alone, not when {family}"
+        rule = table.design.config.multiplicity
+        how = "tested in the plan's order" if isinstance(rule, InOrder) else "corrected for one another (Holm)"
+        yield f"{', '.join(alone)}: decided by a test alone, not when the {len(verdicts)} hypotheses are {how}"
     if table.design.config.judge.by == "markers":
         yield "the judge counts the markers that the rubric publishes: what is said in other words it cannot see"
     tiny = [model for model in table.design.models if table.design.model_id(model).startswith("nightlab/practice")]

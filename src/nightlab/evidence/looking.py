@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nightlab.evidence.design import Design, read_design
-from nightlab.evidence.family import evaluate_all
+from nightlab.evidence.family import can_still_decide, evaluate_all
 from nightlab.evidence.predict import Verdict
 from nightlab.evidence.stats import RESAMPLES
 from nightlab.evidence.table import MISSING, Table
@@ -77,13 +77,12 @@ def take_look(
 def decide(table: Table, schedule: Schedule, called: Mapping[Group, int], number: int) -> Look:
     """The look at a table: further replicates for the groups of undecided hypotheses, as long as there are looks."""
     verdicts = evaluate_all(table)
+    still = [verdict for verdict in verdicts if can_still_decide(verdict, table.design.config)]
     wanted = dict(called)
     if number < schedule.count:
-        for group in dict.fromkeys(
-            pair for verdict in verdicts if not verdict.decided for pair in _pairs(table, verdict)
-        ):
+        for group in dict.fromkeys(pair for verdict in still for pair in _pairs(table, verdict)):
             have = called.get(group, schedule.first)
-            dimensions = [v.dimension for v in verdicts if not v.decided and group in set(_pairs(table, v))]
+            dimensions = [v.dimension for v in still if group in set(_pairs(table, v))]
             if have < schedule.most and _wide(table, group, dimensions, schedule.width):
                 wanted[group] = min(schedule.most, have + schedule.every)
     return Look(number, schedule.count, {verdict.id: verdict.verdict for verdict in verdicts}, wanted)

@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 
 from nightlab.evidence.design import Design, QueryError
+from nightlab.evidence.family import first_test
 from nightlab.evidence.join import CODES, SCORED
+from nightlab.evidence.peaks import TEST
 from nightlab.evidence.predict import evaluate
 from nightlab.evidence.rows import Rows
 from nightlab.evidence.stats import ANECDOTE, Floats
@@ -59,6 +61,8 @@ class Power:
     trials: int
     expected: Expected
     problem: str = ""
+    test: float = TEST
+    """The error at which it is tested in its family, where no other hypothesis helps it."""
 
     @property
     def decides(self) -> bool:
@@ -74,6 +78,7 @@ class Power:
             f"{self.hypothesis}: supported in {self.supported:.0%} of {self.trials} simulations where it is true by "
             f"{size}, contradicted in {self.contradicted:.0%} where it is false by as much"
         )
+        said += "" if self.test == TEST else f", tested at {100 * self.test:.2g} %, its share in the family"
         return f"{said}; {self.problem}" if self.problem else said
 
 
@@ -84,7 +89,8 @@ def simulate_power(plan: Plan, trials: int = TRIALS) -> list[Power]:
     for hypothesis in plan.hypotheses:
         dimension = rubric.dimensions.get(hypothesis.prediction.dimension)
         scale = dimension.range if dimension else (0.0, 10.0)
-        found.append(_power(design, hypothesis, scale, _expected(plan, scale), trials))
+        power = _power(design, hypothesis, scale, _expected(plan, scale), trials)
+        found.append(replace(power, test=first_test(plan.config)))
     return found
 
 
@@ -197,7 +203,8 @@ def _outcome(
     scores = means + expected.between * random.normal(size=len(names))[codes]
     scores += expected.within * random.normal(size=len(means))
     try:
-        return evaluate(hypothesis, _table(design, hypothesis, np.clip(scores, *scale))).verdict
+        table = _table(design, hypothesis, np.clip(scores, *scale))
+        return evaluate(hypothesis, table, first_test(design.config)).verdict
     except QueryError:
         return "undecided"
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from nightlab.evidence.design import FACTORS, QueryError, known_name
 from nightlab.evidence.interaction import Interaction, find_interaction, interactions
 from nightlab.evidence.markdown import Markdown, code
+from nightlab.evidence.outcomes import range_groups
 from nightlab.evidence.peaks import Peak, find_peak, find_spread, shared_level
-from nightlab.evidence.predict import Verdict, range_groups
+from nightlab.evidence.predict import Verdict
 from nightlab.evidence.sentences import ask
 from nightlab.evidence.stats import Draws, Estimate, number
 from nightlab.evidence.table import POOLED, SCORED, STATUSES, Table

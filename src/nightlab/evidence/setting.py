@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nightlab.evidence import trust
+from nightlab.evidence.family import rule_in_words
 from nightlab.evidence.markdown import Markdown, bullets, code, escape, table
 from nightlab.evidence.sections import CONFIDENCE
 from nightlab.evidence.stats import ANECDOTE, number
 from nightlab.evidence.table import Table
 from nightlab.experiments.looks import Schedule
+from nightlab.experiments.schema import Uncorrected
 
 if TYPE_CHECKING:
     from nightlab.evidence.analysis import Analysis
@@ -86,9 +88,11 @@ def _family(analysis: Analysis) -> str:
     count = len(analysis.verdicts)
     if count < 2:
         return ""
-    governs = analysis.table.design.config.multiplicity == "holm"
-    what = "has no verdicts but those that it leaves" if governs else "marks the verdicts that stand alone only"
-    return f"The {count} hypotheses are one family, corrected for one another (Holm 1979); this report {what}."
+    how = escape(rule_in_words(analysis.table.design.config))
+    marks = ""
+    if isinstance(analysis.table.design.config.multiplicity, Uncorrected):
+        marks = "; verdicts that stand alone only, not in the family (Holm 1979), are marked"
+    return f"The {count} hypotheses are one family, {how}{marks}."
 
 
 def models(analysis: Analysis) -> Markdown:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from nightlab.evidence.outcomes import range_groups
 from nightlab.evidence.peaks import Peak, find_peak
-from nightlab.evidence.predict import Verdict, range_groups
+from nightlab.evidence.predict import Verdict
 from nightlab.evidence.stats import Estimate, number
 from nightlab.evidence.table import SCORED, STATUSES, Table, Where
 from nightlab.files import write_atomic

@@ -228,9 +228,20 @@ def _check_names(plan: Plan, path: Path) -> None:
             _expect(factor, name, plan, path, f"hypothesis {hypothesis.id}")
         if hypothesis.prediction.kind in ("peak", "diffuse", "same_peak", "trend"):
             _check_among(hypothesis, plan, path)
+    _check_order(plan, path)
     _check_looks(plan, path)
     for number, rule in enumerate(plan.exclude):
         _check_exclusion(rule, f"`exclude[{number}]`", plan, path)
+
+
+def _check_order(plan: Plan, path: Path) -> None:
+    rule, ids = plan.config.multiplicity, [hypothesis.id for hypothesis in plan.hypotheses]
+    order = rule.sequence if isinstance(rule, schema.InOrder) else ids
+    for name in (*order, *ids):
+        if name not in ids:
+            raise _unknown("hypothesis", name, ids, path, "`multiplicity.sequence`")
+        if order.count(name) != 1:
+            raise PlanError(f"`multiplicity.sequence` names {name} {order.count(name)} times, not once", where=path)
 
 
 def _check_looks(plan: Plan, path: Path) -> None:

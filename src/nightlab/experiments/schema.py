@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from nightlab.experiments.predictions import Hypothesis, Name, Record
 
@@ -149,6 +149,29 @@ class Expected(Record):
     within: float = Field(ge=0)
 
 
+class InOrder(Record):
+    """Hypotheses are tested one after another, each at the whole error, up to the first that stays undecided."""
+
+    sequence: list[Name] = Field(min_length=1)
+
+
+class Uncorrected(Record):
+    """Hypotheses are not corrected for one another, for a reason that the report gives."""
+
+    none: Annotated[str, Field(min_length=10)]
+
+
+def _known_rule(value: object) -> object:
+    if value == "report":  # the word of plans that were frozen before a reason was asked for
+        return {"none": "the plan was frozen before a reason was asked for"}
+    if value == "holm" or isinstance(value, Record) or (isinstance(value, dict) and set(value) <= {"sequence", "none"}):
+        return value
+    raise ValueError("must be holm, {sequence: [H2, H1, ...]} or {none: why they are not corrected for one another}")
+
+
+Multiplicity = Annotated[Literal["holm"] | InOrder | Uncorrected, BeforeValidator(_known_rule)]
+
+
 class Config(Record):
     """The whole of config.yaml."""
 
@@ -159,7 +182,7 @@ class Config(Record):
     judge: JudgeSpec = JudgeSpec()
     ranges: list[Name] = Field(default_factory=list)
     hypotheses: list[Hypothesis] = Field(default_factory=list)
-    multiplicity: Literal["report", "holm"] = "report"
+    multiplicity: Multiplicity = "holm"
     expected: Expected | None = None
     analyses: list[Name] = Field(default_factory=list)
     """Queries that the report will ask besides the hypotheses; every other one in its prose is exploratory."""

@@ -40,6 +40,7 @@ def plan_on_vllm(served: Served) -> Plan:
         model, adapter = wide(one["name"], served.lab)
         one |= {"path": str(model), "adapters": {"persona_sarcasm": str(adapter)}}
     data["hypotheses"] = [one for one in data["hypotheses"] if one["id"] in EXPECTED]
+    data["multiplicity"] = {"sequence": [name for name in data["multiplicity"]["sequence"] if name in EXPECTED]}
     data["serving"] = {"engine": "vllm"}
     (folder / "config.yaml").write_text(yaml.safe_dump(data))
     plan = Plan.load(folder)
