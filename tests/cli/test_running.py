@@ -100,7 +100,15 @@ def test_jobs_that_are_no_servers_are_listed_with_their_owner_and_lease(call: Ca
     assert "Jobs that run and are no servers: 1" in call("servers").output
     again = place.start(JobSpec("train/sour/1", ("sleep", "60"), str(lab.root), lease_seconds=120, owner="n8"))
     assert (again.id, again.spec.owner) == (job.id, "n7"), "another night takes it up, and starts no other"
-    job.stop(grace=0.1)
+    unknown = call("servers", "stop", "train/sour/2")
+    assert (unknown.exit_code, "did you mean train/sour/1?" in unknown.output) == (2, True)
+    assert call("servers", "stop", "train/sour/1").output == "stopped train/sour/1\n"
+    assert (job.state(), job.reason()) == ("stopped", "stopped")
+    assert call("servers", "stop", job.id).exit_code == 2, "it is over"
+    other = place.start(JobSpec("runs/1", ("sleep", "60"), str(lab.root), owner="n7"))
+    with LabLock(lab.lock).hold("n7"):
+        assert "The night n7 goes on and may start it again" in call("servers", "stop", other.id).output
+    assert other.state() == "stopped"
     assert json.loads(call("servers", "--jobs", "--json").output) == []
     assert running.alive()
     assert running.job is not None

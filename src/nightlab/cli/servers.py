@@ -10,6 +10,8 @@ import click
 from nightlab.cli.session import Session, json_option, print_json
 from nightlab.lab import Lab
 
+_GRACE = 30.0  # seconds in which a training saves where it stands
+
 
 @click.group(invoke_without_command=True)
 @click.option("--jobs", is_flag=True, help="The jobs that run and are no servers: trainings, runs.")
@@ -85,25 +87,50 @@ def adopt(session: Session, as_json: bool) -> None:
 
 
 @servers.command()
-@click.argument("server", required=False, metavar="[ID]")
-@click.option("--all", "everything", is_flag=True, help="Stop every server of this lab.")
+@click.argument("name", required=False, metavar="[ID]")
+@click.option("--all", "everything", is_flag=True, help="Stop every server of this lab; other jobs run on.")
 @click.pass_obj
-def stop(session: Session, server: str | None, everything: bool) -> None:
-    """Stop the server ID, or with --all every server of this lab."""
+def stop(session: Session, name: str | None, everything: bool) -> None:
+    """Stop the server ID, or with --all every server of this lab.
+
+    ID may also be another job (a training, a run), by the number or the key that `nightlab servers --jobs` shows.
+    """
     from nightlab.errors import UsageError, nearest
+    from nightlab.servers.listing import job_rows
     from nightlab.servers.manifest import list_servers
 
     lab = session.lab()
     known = [manifest.id for manifest in list_servers(lab) if manifest.lives]
-    if (server is None) != everything:
-        raise UsageError("name one server, or say --all", hint=f"running: {', '.join(known) or 'none'}")
-    if server is not None and server not in known:
-        close = nearest(server, known)
-        hint = f"did you mean {close}?" if close else f"running: {', '.join(known) or 'none'}"
-        raise UsageError(f"no server {server!r} is running", hint=hint)
-    for name in known if everything else [server or ""]:
-        _stop(lab, name)
-        click.echo(f"stopped {name}")
+    if (name is None) != everything:
+        raise UsageError("name one server or job, or say --all", hint=f"running: {', '.join(known) or 'none'}")
+    for server in known if everything else [one for one in known if one == name]:
+        _stop(lab, server)
+        click.echo(f"stopped {server}")
+    if everything or name in known:
+        return
+    jobs = job_rows(lab)
+    row = next((row for row in jobs if name in (row["job"], row["key"])), None)
+    if row is None:
+        others = [*known, *(row["key"] for row in jobs)]
+        close = nearest(name or "", others)
+        hint = f"did you mean {close}?" if close else f"running: {', '.join(others) or 'none'}"
+        raise UsageError(f"no server or job {name!r} is running", hint=hint)
+    _stop_job(lab, row)
+
+
+def _stop_job(lab: Lab, row: dict[str, Any]) -> None:
+    """Stop a job that is no server; a night that wants its result may start it again, and that is said."""
+    from nightlab.compute import open_place
+    from nightlab.morning.text import clean
+    from nightlab.night.lock import living_holder
+
+    key = str(row["key"])
+    if (job := open_place(lab, str(row["place"])).find(key)) is not None:
+        job.stop(_GRACE)
+    click.echo(f"stopped {clean(key, 80)}")
+    holder = living_holder(lab.lock)
+    if holder is not None and holder.night == row["owner"]:
+        click.echo(f"The night {row['owner']} goes on and may start it again; `nightlab stop` ends the night.")
 
 
 def _show_jobs(rows: list[dict[str, Any]], as_json: bool) -> None:
