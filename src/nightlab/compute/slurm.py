@@ -104,7 +104,7 @@ class Slurm:
         for job in mine:
             job.ask_to_stop(grace)
         with contextlib.suppress(PlaceUnreachable):  # each sees its stop.json by itself
-            self.queue.cancel(*(job.id for job in mine if job.id))
+            self.queue.cancel(*(job.id for job in mine if job.queued()))
         for job in mine:
             job.stop(grace)
 
@@ -123,8 +123,9 @@ class Slurm:
 
     async def reach(self, job: Job, port: int, proves: Proof) -> Route:
         """The first way to the job's node at whose end the right server answers. Raises NightlabError."""
+        mine = SlurmJob(job.folder, self.queue)
         for _ in range(NODE_LOOKS):
-            row = await asyncio.to_thread(self.queue.row, job.id)
+            row = await asyncio.to_thread(mine.row)
             if row is None or row.node:
                 break
             await asyncio.sleep(NODE_PAUSE)  # the job has begun already, and the queue has not told its node yet

@@ -14,7 +14,7 @@ from pathlib import Path
 from nightlab import job_folder
 from nightlab.compute.folders import PATIENCE, FolderJob
 from nightlab.compute.place import NEVER_STARTED, JobState
-from nightlab.compute.slurm_queue import ALIVE, RUNNING, WAITING, Row, SlurmQueue
+from nightlab.compute.slurm_queue import ALIVE, FRESH, RUNNING, WAITING, Row, SlurmQueue
 from nightlab.errors import NightlabError, PlaceUnreachable
 from nightlab.files import sha256_text, write_atomic
 
@@ -92,6 +92,11 @@ class SlurmJob(FolderJob):
         """Write down, before an array is submitted, that it is this task of it."""
         write_atomic(self.folder / _ARRAY, json.dumps({"name": array, "index": index}))
 
+    def row(self, fresh: float = FRESH) -> Row | None:
+        """How Slurm shows it; None where it does not know it, or not any more. Raises PlaceUnreachable."""
+        array = self.read(_ARRAY) if "_" in self.id else None
+        return self._queue.row(self.id, name_of([self.folder]) if array is None else str(array["name"]), fresh)
+
     def find_number(self) -> str:
         """Its number, found by its name where it was not written down; empty where Slurm never took it.
 
@@ -113,14 +118,18 @@ class SlurmJob(FolderJob):
             return False  # stop.json ends it by itself meanwhile
         return True
 
+    def queued(self) -> bool:
+        """Whether it waits or runs, as far as Slurm knows. Raises PlaceUnreachable."""
+        row = self.row(_PAUSE) if self.id else None
+        return row is not None and row.state in ALIVE
+
     def _gone(self) -> bool:
         """Whether nothing of it runs: its wrapper said so, or Slurm does of one that was never started."""
         end = self.read(job_folder.EXIT)
         try:
-            row = self._queue.row(self.id, fresh=_PAUSE)
+            return not self.queued()
         except PlaceUnreachable:
             return end is not None
-        return row is None or row.state not in ALIVE
 
     def _verdict(self) -> tuple[JobState, str | None]:
         end = self.read(job_folder.EXIT)
@@ -129,12 +138,12 @@ class SlurmJob(FolderJob):
         try:
             if not self.find_number():
                 return "lost", NEVER_STARTED
-            row = self._queue.row(self.id)
+            row = self.row()
         except PlaceUnreachable as error:
             return "unreachable", str(error)
         if (end := self.read(job_folder.EXIT)) is not None and (final := _final(end)):
             return final  # it ended between the two looks
-        return _as_queued(row, ended=end is not None)
+        return standing(row, ended=end is not None)
 
 
 def name_of(folders: Sequence[Path]) -> str:
@@ -154,7 +163,7 @@ def _final(end: Mapping[str, object]) -> tuple[JobState, str] | None:
     return None if reason == "term" else ("stopped", reason)
 
 
-def _as_queued(row: Row | None, *, ended: bool) -> tuple[JobState, str | None]:
+def standing(row: Row | None, *, ended: bool) -> tuple[JobState, str | None]:
     """How a job without a deciding exit file stands, from its row."""
     if row is None:
         return ("stopped", "term") if ended else ("lost", "unknown to Slurm")

@@ -24,6 +24,9 @@ SUBMIT_TIMEOUT = 60.0
 WAITING = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "SUSPENDED", "RESV_DEL_HOLD", "SPECIAL_EXIT"})
 RUNNING = frozenset({"RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "STOPPED", "RESIZING"})
 ALIVE = WAITING | RUNNING
+ACCOUNTED = "JobID,State,ExitCode,NodeList,JobName"
+UNNAMED = "allocation"  # how the accounting calls a job in its first seconds
+LATE = 60.0  # seconds by which the accounting may lag behind the queue
 FRESH = 1.0  # seconds for which a look at the queue, or its failure, answers for all jobs
 LARGEST_ARRAY = 1000  # tasks, where Slurm does not tell: one less than its own default
 NEEDED = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
@@ -57,28 +60,40 @@ class SlurmQueue:
         self._looked = float("-inf")
         self._away: PlaceUnreachable | None = None
         self._over: dict[str, Row] = {}
+        self._late: dict[str, float] = {}
         self._accounting = True
         self._largest: int | None = None
 
-    def row(self, job: str, fresh: float = FRESH) -> Row | None:
+    def row(self, job: str, name: str, fresh: float = FRESH) -> Row | None:
         """How a job stands in the queue, else the accounting; None where nobody knows it. Raises PlaceUnreachable.
 
-        A look that is at most `fresh` seconds old answers.
+        A look that is at most `fresh` seconds old answers. A row of another name is another job: a controller that lost
+        its memory gives its numbers again.
         """
-        if (row := self._queued(fresh).get(job)) is not None:
-            return row
+        found = self._queued(fresh).get(job) or self._ended(job)
+        return found if found is not None and found.name in (name, UNNAMED) else None
+
+    def _ended(self, job: str) -> Row | None:
+        """A job that the queue has forgotten, as the accounting has it.
+
+        One that the accounting thinks alive went with the controller's memory, unless the accounting is merely late.
+        """
         with self._lock:
-            if job not in self._over:
-                if (found := self._accounted(("-j", job))) is None or found.state in ALIVE:
-                    return found
-                self._over[job] = found
-            return self._over[job]
+            if job in self._over:
+                return self._over[job]
+            found = accounted(self._accounted(("-j", job.split("_")[0])), job)
+            if found is None:
+                return None
+            if found.state in ALIVE:
+                since = self._late.setdefault(job, time.monotonic())
+                return found if time.monotonic() - since < LATE else None
+            self._over[job] = found
+            return found
 
     def named(self, name: str) -> str | None:
         """The newest job with this name, from the queue or the accounting. Raises PlaceUnreachable."""
         rows = [row for row in self._look().values() if row.name == name]
-        if not rows and (found := self._accounted(("--name", name, "-S", "now-7days"))) is not None:
-            rows = [found]
+        rows = rows or self._accounted(("--name", name, "-S", "now-7days"))
         return max(rows, key=lambda row: _number(row.id)).id.split("_")[0] if rows else None
 
     def forget(self) -> None:
@@ -134,18 +149,33 @@ class SlurmQueue:
         done = run(*words, timeout=self.patience)
         if done.returncode:
             raise PlaceUnreachable(done.stderr.strip()[:300] or "squeue failed")
-        return {row.id: row for row in _rows(done.stdout.splitlines())}
+        return {row.id: row for row in rows_of(done.stdout)}
 
-    def _accounted(self, which: Sequence[str]) -> Row | None:
-        """What sacct knows; None where there is no accounting or it does not know."""
+    def _accounted(self, which: Sequence[str]) -> list[Row]:
+        """What sacct knows; nothing where there is no accounting or it does not answer."""
         if not self._accounting or shutil.which("sacct") is None:
-            return None
-        done = run(
-            "sacct", "-n", "-X", "-P", *which, "-o", "JobID,State,ExitCode,NodeList,JobName", timeout=self.patience
-        )
+            return []
+        done = run("sacct", "-n", "-X", "-P", *which, "-o", ACCOUNTED, timeout=self.patience)
         self._accounting = "accounting storage is disabled" not in done.stderr
-        rows = list(_rows(done.stdout.splitlines())) if done.returncode == 0 else []
-        return rows[-1] if rows else None
+        return rows_of(done.stdout) if done.returncode == 0 else []
+
+
+def accounted(rows: Iterable[Row], job: str) -> Row | None:
+    """The newest row of a job; tasks of an array that were never started share one, such as 16_[2-5%2]."""
+    number, _, task = job.partition("_")
+    mine = [row for row in rows if row.id == job or (task.isdigit() and _holds(row.id, number, int(task)))]
+    return mine[-1] if mine else None
+
+
+def _holds(shown: str, number: str, task: int) -> bool:
+    """Whether an id of several tasks is one of an array, with this task among them."""
+    found = re.fullmatch(rf"{number}_\[([\d,:-]+)(?:%\d+)?\]", shown)
+    for part in found[1].split(",") if found else ():
+        span, _, step = part.partition(":")
+        first, _, last = span.partition("-")
+        if task in range(int(first), int(last or first) + 1, int(step or 1)):
+            return True
+    return False
 
 
 def run(*words: str, timeout: float = TIMEOUT) -> subprocess.CompletedProcess[str]:
@@ -170,11 +200,14 @@ def node_address(node: str) -> str:
     return found[1] if found else node
 
 
-def _rows(lines: Iterable[str]) -> Iterable[Row]:
-    for line in lines:
-        parts = line.split("|", 4)
-        if len(parts) == 5:
-            yield Row(parts[0], parts[1].split()[0].rstrip("+") if parts[1] else "", *parts[2:])
+def rows_of(text: str) -> list[Row]:
+    """The rows that squeue or sacct printed."""
+    lines = [line.split("|", 4) for line in text.splitlines()]
+    return [
+        Row(parts[0], parts[1].split()[0].rstrip("+") if parts[1] else "", *parts[2:])
+        for parts in lines
+        if len(parts) == 5
+    ]
 
 
 def _number(job: str) -> int:
