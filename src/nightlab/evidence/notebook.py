@@ -46,11 +46,21 @@ print(f"{{analysis.table.answered()}} of {{len(analysis.table.cells)}} planned c
 # ## Every planned cell, and what became of it
 
 # %%
-cells = analysis.table.df
-cells.groupby(["model", "status"], sort=False).size().unstack(fill_value=0)
+cells = analysis.table.frame
+cells.data.groupby(["model", "status"], sort=False).size().unstack(fill_value=0)
 
 # %%
-cells.head(8)
+cells.data.head(8)
+
+# %% [markdown]
+# What you do with these rows by `keep`, `transform`, `join` and `group` declares its keys, and raises where rows get
+# lost without a reason or a factor is pooled without saying so.
+
+# %%
+counted = cells.keep(cells.data["status"] == "scored", why="not scored")
+print(dict(counted.explained) or "all cells are scored")
+means = dict.fromkeys(analysis.table.dimensions, "mean")
+counted.group("model", "condition", over=["prompt", "replicate"], **means).data
 
 # %% [markdown]
 # ## Means with their intervals

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from nightlab.errors import ConservationError
 from nightlab.evidence.design import FACTORS, Design, QueryError, known_name, read_design
+from nightlab.evidence.frame import Frame
 from nightlab.evidence.join import CODES, EXCLUDED, INVALID, MISSING, SCORED, STATUSES, UNJUDGED, UNPROVEN, join
 from nightlab.evidence.rows import Row, Rows, read_rows
 from nightlab.evidence.stats import RESAMPLES, Draws, Floats, bootstrap
@@ -146,6 +147,11 @@ class Table:
         for index, name in enumerate(self.dimensions):
             frame[name] = self.scores[:, index]
         return frame
+
+    @property
+    def frame(self) -> Frame:
+        """The same rows under their declared keys: what is done with them loses none unsaid."""
+        return Frame.of(self.df, "model", "condition", "prompt", "replicate")
 
     def dimension(self, name: str) -> Floats:
         """The scores of one dimension over the rows; an unknown name raises QueryError."""
