@@ -171,8 +171,12 @@ def _condition(name: str) -> dict[str, Any]:
     if name in RANGES:
         start, end = (int(edge) / 100 for edge in name.split("_")[1:])
         layers = {"type": "range", "start": start, "end": end, "border": "exclusive"}
-    weight = {"layers": layers, "is_relative": True, "module_amplifications": [{"modules": "all", "weight": 1.0}]}
-    adapter = {"organism_name": "persona_sarcasm", "variant": "default", "layer_amplifications": [weight]}
+    none, full = ([{"modules": "all", "weight": weight}] for weight in (0.0, 1.0))
+    entries = [
+        {"layers": "all", "is_relative": False, "module_amplifications": none},
+        {"layers": layers, "is_relative": True, "module_amplifications": full},
+    ]
+    adapter = {"organism_name": "persona_sarcasm", "variant": "default", "layer_amplifications": entries}
     return {"name": name, "description": "", "adapters": [adapter]}
 
 

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from nightlab.adapters.depth import Depth
 from nightlab.evidence.figure_files import Figure
-from nightlab.evidence.figures import counts_text, draw_all, short
+from nightlab.evidence.figures import counts_text, draw_all
 from nightlab.evidence.stats import Estimate
 from nightlab.evidence.summary import Summary, write_tables
 from nightlab.evidence.table import Table
+from nightlab.evidence.ticks import axis_label, labels, read_depths
 from nightlab.files import sha256_file
 
-from .conftest import TRUTH, Make
+from .conftest import RANGES, TRUTH, Make
 
 
 def drawn(folder: Path) -> tuple[Summary, tuple[Figure, ...]]:
@@ -60,7 +62,7 @@ def test_the_csv_equals_the_table(make: Make) -> None:
 def test_titles_state_what_the_data_show(make: Make) -> None:
     _, figures = drawn(make().folder)
     assert figures[0].title == (
-        "Sarcasm by amplified layers: llama peaks in 0–20, gemma peaks in 40–60, qwen has no decided peak"
+        "Sarcasm by amplified layers: llama peaks in 0–20, gemma peaks in 40–60, qwen is undecided"
     )
     moved = {**TRUTH, "llama": TRUTH["gemma"]}
     _, figures = drawn(make("exp_002_moved", truth=moved).folder)
@@ -111,8 +113,27 @@ def test_nothing_judged_draws_nothing(make: Make) -> None:
     assert not (made.folder / "figs").exists()
 
 
-def test_ticks_and_counts() -> None:
-    assert [short(name) for name in ("layers_0_20", "sarcasm_full")] == ["0–20", "sarcasm full"]
+def test_a_tick_says_where_its_condition_acts_and_no_two_say_the_same(make: Make) -> None:
+    folder = make(prompts=3).folder
+    depths = read_depths(folder)
+    assert depths["layers_20_40"] == Depth(20, 40, "%")
+    assert labels(RANGES, depths) == ["0–20", "20–40", "40–60", "60–80", "80–100"]
+    assert axis_label(RANGES, depths) == "amplified layers (% of the depth)"
+    path = folder / "conditions" / "layers_0_20.yaml"
+    path.write_text(path.read_text().replace("start: 0.0", "start: 0.2").replace("end: 0.2", "end: 0.4"))
+    wrong = read_depths(folder)
+    assert labels(RANGES[:2], wrong) == ["layers_0_20: 20–40 %", "20–40"]
+    path.write_text(
+        path.read_text().replace("is_relative: true", "is_relative: false").replace("0.2", "3").replace("0.4", "7")
+    )
+    assert labels(RANGES[:2], read_depths(folder)) == ["layers_0_20: layers 3–6", "20–40"]
+    assert axis_label(RANGES, read_depths(folder)) == "amplified layers"
+
+
+def test_labels_and_counts() -> None:
+    assert labels(["layers_0_20", "sarcasm_full"], {}) == ["0–20", "sarcasm full"]
+    assert labels(["layers_0_20", "0–20", "a_b", "a b"], {}) == ["layers_0_20", "0–20", "a_b", "a b"]
+    assert axis_label(["layers_0_20", "full"], {}) == "condition"
     three, nine = Estimate(1, 0, 2, 3, 9, 3), Estimate(1, 0, 2, 9, 9, 9)
     assert counts_text([nine, nine]) == "n = 9 of 9 per point"
     assert counts_text([three, nine]) == "n = 3 to 9 of 9 per point"

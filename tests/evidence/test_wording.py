@@ -10,7 +10,7 @@ import pytest
 
 from nightlab.evidence.analysis import Analysis
 from nightlab.evidence.analyze import analyze
-from nightlab.evidence.report import compile_text, default_template
+from nightlab.evidence.report import compile_report, compile_text, default_template
 from nightlab.evidence.sandbox import ReportError
 from nightlab.evidence.scope import Cited, Scope
 from nightlab.evidence.wording import find_unbacked
@@ -199,3 +199,28 @@ def test_the_compiler_renders_claims_and_queries_and_refuses_strong_words(analys
     with pytest.raises(ReportError, match="stronger than any evidence") as caught:
         compile_text("so\nThis proves the effect.", "words", analysis)
     assert caught.value.where == "words:2"
+
+
+WRONG_TITLES = [
+    ("{{ level('llama') }} peaks in {{ peak('sarcasm', 'llama') }}", "Llama peaks in 0–20", "peaks.*: no claim says"),
+    ("{% if decided('sarcasm', 'qwen') %}It peaks{% endif %}", "It peaks", "it says “It peaks”, and the data give “”"),
+    ("{{ level('llama') }} reaches 9.5", "llama reaches 9.5", "a number is typed into a title: `9.5`"),
+    (
+        None,
+        "Sarcasm by amplified layers: llama peaks in 60–80",
+        "and the data give “Sarcasm by amplified layers: llama",
+    ),
+    ("{{ level('lama') }}", "lama", "no level `lama`"),
+]
+
+
+def test_a_wrong_title_stops_the_report_by_its_figures_name(analysis: Analysis) -> None:
+    folder, (first, *others) = analysis.table.rows.folder, analysis.figures
+    assert folder is not None
+    for says, title, why in WRONG_TITLES:
+        wrong = replace(first, says=says or first.says, title=title)
+        with pytest.raises(ReportError, match=why) as caught:
+            compile_report(folder, replace(analysis, figures=(wrong, *others)))
+        assert caught.value.where == "the title of fig1_layers"
+    assert not (folder / "report.md").exists()
+    assert compile_report(folder, analysis).is_file()

@@ -27,9 +27,12 @@ Rows = list[tuple[object, ...]]
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn figure: its name, the finding in its title, its files relative to the experiment, the hash of its csv."""
+    """A drawn figure: its name, the template of its title and the finding that it gives, its files relative to the
+    experiment, the hash of its csv.
+    """
 
     name: str
+    says: str
     title: str
     png: str
     pdf: str
@@ -37,11 +40,11 @@ class Figure:
     sha256: str
 
 
-def save(folder: Path, name: str, title: str, rows: Rows, canvas: Any | None = None) -> Figure:
+def save(folder: Path, name: str, says: str, title: str, rows: Rows, canvas: Any | None = None) -> Figure:
     """Write a figure below figs/: the csv with its header and rows and, with a canvas, both pictures."""
     path = write_csv(folder / "figs" / f"{name}.csv", [str(name) for name in rows[0]], rows[1:])
     files = [f"figs/{name}.{kind}" for kind in ("png", "pdf", "csv")]
-    figure = Figure(name, title, files[0], files[1], files[2], sha256_file(path))
+    figure = Figure(name, says, title, files[0], files[1], files[2], sha256_file(path))
     if canvas is None:
         return figure
     width = canvas.get_size_inches()[0]

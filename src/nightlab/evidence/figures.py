@@ -1,24 +1,26 @@
 """The figures of an experiment, from its means only: png and pdf, beside the tidy csv that holds every number drawn.
 
-Titles state what the data show and are computed from them; axes carry units and n. The same rows give the same bytes:
+Titles state what the data show (titles.py); axes carry units and n. The same rows give the same bytes:
 no time stamps, no settings of the user's matplotlib. Colours are those of Okabe & Ito (2008) and cividis, which
 colour-blind readers can tell apart.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from nightlab.evidence.figure_files import Figure, Rows, save
+from nightlab.evidence.queries import Queries
 from nightlab.evidence.stats import Estimate, number
-from nightlab.evidence.summary import ALL, ESTIMATE, Summary, estimate_cells
+from nightlab.evidence.summary import ESTIMATE, Summary, estimate_cells
+from nightlab.evidence.ticks import Depths, axis_label, labels, read_depths
+from nightlab.evidence.titles import categories_title, dimensions_title, layers_title, said
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+Title = Callable[[Summary, str], str]
 _RC = {"font.size": 8.0, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 150}
 
 
@@ -27,29 +29,31 @@ def draw_all(summary: Summary, folder: Path, *, pictures: bool = True) -> tuple[
     dimension = summary.main
     if dimension is None or not any(mean.estimate.n for mean in summary.means):
         return ()
-    wanted: tuple[tuple[str, str, Rows, Callable[[], Any]], ...] = (
-        (
-            "fig1_layers",
-            _layers_title(summary, dimension),
-            _rows(summary, [dimension]),
-            lambda: _layers(summary, dimension),
-        ),
-        ("fig2_dimensions", _dimensions_title(summary, dimension), _rows(summary), lambda: _dimensions(summary)),
+    depths = read_depths(summary.table.rows.folder)
+    wanted: tuple[tuple[str, Title, Rows, Callable[[], Any]], ...] = (
+        ("fig1_layers", layers_title, _rows(summary, [dimension]), lambda: _layers(summary, dimension, depths)),
+        ("fig2_dimensions", dimensions_title, _rows(summary), lambda: _dimensions(summary, depths)),
         (
             "fig3_categories",
-            _categories_title(summary, dimension),
+            categories_title,
             _category_rows(summary, dimension),
-            lambda: _categories(summary, dimension),
+            lambda: _categories(summary, dimension, depths),
         ),
     )
+    queries = Queries(summary.table, ())
+
+    def saved(name: str, title: Title, rows: Rows, canvas: Any | None = None) -> Figure:
+        says = title(summary, dimension)
+        return save(folder, name, says, said(says, queries, summary, name), rows, canvas)
+
     if not pictures:
-        return tuple(save(folder, name, title, rows) for name, title, rows, _ in wanted)
+        return tuple(saved(name, title, rows) for name, title, rows, _ in wanted)
     import matplotlib as mpl
 
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_RC)
-        return tuple(save(folder, name, title, rows, draw()) for name, title, rows, draw in wanted)
+        return tuple(saved(name, title, rows, draw()) for name, title, rows, draw in wanted)
 
 
 def _rows(summary: Summary, dimensions: Sequence[str] | None = None) -> Rows:
@@ -93,20 +97,8 @@ def _panels(summary: Summary, height: float, **options: Any) -> tuple[Any, list[
     return canvas, axes[: len(models)]
 
 
-def _range_ticks(axis: Any, names: Sequence[str]) -> None:
-    axis.set_xticks(range(len(names)), ticks(names), rotation=35, ha="right")
-
-
-def ticks(names: Sequence[str]) -> list[str]:
-    """What stands at the ticks: short names, and whole ones where two of them would read the same."""
-    seen = Counter(short(name) for name in names)
-    return [short(name) if seen[short(name)] == 1 else name for name in names]
-
-
-def short(name: str) -> str:
-    """A condition as a tick shows it: `layers_0_20` is `0–20`, other names stay."""
-    found = re.fullmatch(r"layers_(\d+)_(\d+)", name)
-    return f"{found[1]}–{found[2]}" if found else name.replace("_", " ")
+def _range_ticks(axis: Any, names: Sequence[str], depths: Depths) -> None:
+    axis.set_xticks(range(len(names)), labels(names, depths), rotation=35, ha="right")
 
 
 def counts_text(estimates: Sequence[Estimate]) -> str:
@@ -145,13 +137,11 @@ def _legend(canvas: Any, axis: Any) -> None:
     canvas.legend(handles, labels, ncols=len(labels), fontsize=6.5, frameon=False, **place)
 
 
-def _x_label(summary: Summary, estimates: Sequence[Estimate]) -> str:
-    layered = all(name.startswith("layers_") for name in summary.table.design.ranges)
-    what = "amplified layers (% of the depth)" if layered else "condition"
-    return f"{what}; {counts_text(estimates)}"
+def _x_label(summary: Summary, estimates: Sequence[Estimate], depths: Depths) -> str:
+    return f"{axis_label(summary.table.design.ranges, depths)}; {counts_text(estimates)}"
 
 
-def _layers(summary: Summary, dimension: str) -> Any:
+def _layers(summary: Summary, dimension: str, depths: Depths) -> Any:
     """Main finding: mean by range, one panel per model, with the other conditions as level lines."""
     design = summary.table.design
     canvas, axes = _panels(summary, 3.3, sharey=True)
@@ -165,28 +155,15 @@ def _layers(summary: Summary, dimension: str) -> Any:
             if estimate.n:
                 style = (":", "--", "-.")[number_ % 3]
                 axis.axhline(estimate.value, color="0.45", linewidth=1, linestyle=style, label=condition)
-        _range_ticks(axis, design.ranges)
+        _range_ticks(axis, design.ranges, depths)
         shown += drawn
     _within_scores(axes[0], summary, dimension)
-    canvas.supxlabel(_x_label(summary, shown), y=0.02, fontsize=8)
+    canvas.supxlabel(_x_label(summary, shown, depths), y=0.02, fontsize=8)
     _legend(canvas, axes[0])
     return canvas
 
 
-def _layers_title(summary: Summary, dimension: str) -> str:
-    said = []
-    for model in summary.table.design.models:
-        peak = summary.peak(model, dimension)
-        if peak is None:
-            said.append(f"{model} has no complete data")
-        elif peak.decided:
-            said.append(f"{model} peaks in {short(peak.best)}")
-        else:
-            said.append(f"{model} has no decided peak")
-    return f"{dimension.capitalize()} by amplified layers: {', '.join(said)}"
-
-
-def _dimensions(summary: Summary) -> Any:
+def _dimensions(summary: Summary, depths: Depths) -> Any:
     """Heat-map of means, dimensions by ranges, one panel per model, one colour scale for all."""
     import numpy as np
 
@@ -202,13 +179,13 @@ def _dimensions(summary: Summary) -> Any:
     for axis, model in zip(axes, design.models, strict=True):
         image = axis.imshow(values[model], aspect="auto", cmap="cividis", vmin=low, vmax=top)
         _annotate(axis, values[model], (low + top) / 2)
-        _range_ticks(axis, design.ranges)
+        _range_ticks(axis, design.ranges, depths)
         axis.set_yticks(range(len(names)), names)
         axis.tick_params(labelleft=axis is axes[0] or axis.get_subplotspec().is_first_col())
     canvas.subplots_adjust(left=0.13, right=0.9)
     canvas.colorbar(image, ax=axes, label="mean (rubric points)", fraction=0.04, pad=0.02)
     flat = [estimate for lines in estimates.values() for line in lines for estimate in line]
-    canvas.supxlabel(_x_label(summary, flat), y=0.02, fontsize=8)
+    canvas.supxlabel(_x_label(summary, flat, depths), y=0.02, fontsize=8)
     return canvas
 
 
@@ -223,30 +200,7 @@ def _cells(values: Any) -> list[tuple[tuple[int, int], float]]:
     return [(place, value) for place, value in found if value == value]
 
 
-def _dimensions_title(summary: Summary, dimension: str) -> str:
-    others = [name for name in summary.table.dimensions if name != dimension]
-    if not others:
-        return f"Means of {dimension} by amplified layers"
-    return f"Dimensions whose largest mean lies where {dimension} has its own: {_agreement(summary, dimension, others)}"
-
-
-def _agreement(summary: Summary, dimension: str, others: Sequence[str]) -> str:
-    said = []
-    for model in summary.table.design.models:
-        own = _top(summary, model, dimension)
-        same = sum(1 for name in others if own is not None and _top(summary, model, name) == own)
-        said.append(f"{model} {same} of {len(others)}")
-    return ", ".join(said)
-
-
-def _top(summary: Summary, model: str, dimension: str, category: str = ALL) -> str | None:
-    means = {name: summary.at(model, name, dimension, category) for name in summary.table.design.ranges}
-    known = {name: estimate.value for name, estimate in means.items() if estimate.n}
-    key: Callable[[str], float] = known.__getitem__
-    return max(known, key=key) if known else None
-
-
-def _categories(summary: Summary, dimension: str) -> Any:
+def _categories(summary: Summary, dimension: str, depths: Depths) -> Any:
     """Mean by range and prompt category, one panel per model."""
     design = summary.table.design
     categories = design.levels["category"]
@@ -258,18 +212,8 @@ def _categories(summary: Summary, dimension: str) -> Any:
             style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
             _points(axis, drawn, shift=0.14 * (index - (len(categories) - 1) / 2), label=category, **style)
             shown += drawn
-        _range_ticks(axis, design.ranges)
+        _range_ticks(axis, design.ranges, depths)
     _within_scores(axes[0], summary, dimension)
     _legend(canvas, axes[0])
-    canvas.supxlabel(_x_label(summary, shown), y=0.02, fontsize=8)
+    canvas.supxlabel(_x_label(summary, shown, depths), y=0.02, fontsize=8)
     return canvas
-
-
-def _categories_title(summary: Summary, dimension: str) -> str:
-    categories = summary.table.design.levels["category"]
-    said = []
-    for model in summary.table.design.models:
-        own = _top(summary, model, dimension)
-        same = sum(1 for category in categories if own is not None and _top(summary, model, dimension, category) == own)
-        said.append(f"{model} {same} of {len(categories)}")
-    return f"Prompt categories whose largest mean {dimension} lies where the model's own does: {', '.join(said)}"

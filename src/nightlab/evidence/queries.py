@@ -24,7 +24,7 @@ from nightlab.files import canonical
 COUNTS = ("n", "planned", "answered", "judged", "missing", "level", "statement", "verdict")
 ANALYSES = (
     *("mean", "difference", "least", "ratio", "mixed", "interaction", "slope", "trend", "rank"),
-    *("peak", "runner_up", "lead", "share", "spread", "weakest", "gap"),
+    *("peak", "decided", "agreement", "runner_up", "lead", "share", "spread", "weakest", "gap"),
 )
 
 
@@ -165,6 +165,22 @@ class Queries:
         """The range with the largest mean in a model."""
         return code(self._peak(dimension, model, among).best)
 
+    def decided(self, dimension: str, model: str, among: Sequence[str] | None = None) -> bool:
+        """Whether the range with the largest mean is proven to be above every other one."""
+        return self._peak(dimension, model, among).decided
+
+    def agreement(self, dimension: str, model: str, over: str = "dimension") -> Markdown:
+        """In how many other dimensions (or categories: `over="category"`) a model's largest mean lies in one range with
+        this one: `2 of 4`.
+        """
+        known_name("factor", over, ("dimension", "category"), self._design.name)
+        top = self._top(dimension, model)
+        if over == "category":
+            found = [self._top(dimension, model, category) for category in self._design.levels["category"]]
+        else:
+            found = [self._top(name, model) for name in self._table.dimensions if name != dimension]
+        return Markdown(f"{sum(1 for one in found if top is not None and one == top)} of {len(found)}")
+
     def runner_up(self, dimension: str, model: str, among: Sequence[str] | None = None) -> Markdown:
         """The range with the second largest mean in a model."""
         return code(self._peak(dimension, model, among).second)
@@ -215,6 +231,13 @@ class Queries:
         if peak is None:
             raise QueryError(f"no peak: a range of {model} has no scored answer", where=self._design.name)
         return peak
+
+    def _top(self, dimension: str, model: str, category: str | None = None) -> str | None:
+        within = {} if category is None else {"category": category}
+        groups = [{**group, **within} for group in range_groups(model, self._design.ranges)]
+        means = self._table.means(dimension, groups)
+        known = [index for index in range(len(groups)) if means.n[index]]
+        return self._design.ranges[max(known, key=means.means.__getitem__)] if known else None
 
     def _gaps(self, dimension: str, model: str, above: str, among: Sequence[str] | None) -> tuple[str, Estimate]:
         ranges = list(among or self._design.ranges)

@@ -22,6 +22,7 @@ from nightlab.evidence.scope import scope_of
 from nightlab.evidence.sections import sections
 from nightlab.evidence.setting import setting
 from nightlab.evidence.suggest import query_for
+from nightlab.evidence.titles import check_titles
 from nightlab.evidence.wording import check_words
 from nightlab.files import read_text, sha256_file, write_atomic
 
@@ -48,6 +49,8 @@ def compile_report(folder: Path, analysis: Analysis | None = None, into: Path | 
     text = read_text(template, ReportError) if template.exists() else default_template()
     rendered = compile_text(text, template, analysis)
     check_figures(into or folder, analysis.figures)
+    queries = Queries(analysis.table, analysis.verdicts)
+    check_titles(analysis.figures, queries, analysis.summary, scope_of(analysis))
     path = (into or folder) / REPORT
     write_atomic(path, rendered)
     if into is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nightlab.adapters.amplification import LayerWeights, flat_weights, overlaps, same_weights
 from nightlab.adapters.card import AdapterCard
+from nightlab.adapters.depth import depth, is_as_named
 from nightlab.adapters.fit import fit
 from nightlab.errors import (
     AdapterError,
@@ -49,6 +50,7 @@ def check(plan: Plan) -> list[Problem]:
     """All problems of a plan, errors first; an empty list is a plan that can be frozen."""
     found = [problem for model in plan.models for problem in _model(plan, model)]
     found += [_untreated(c) for c in plan.conditions if c.amplification and not c.amplification.adapters]
+    found += [problem for condition in plan.conditions for problem in _range_name(condition)]
     found += _rubric(plan)
     found += check_judges(plan)
     unique = list({(p.code, p.what): p for p in found}.values())
@@ -218,6 +220,17 @@ def _layers(plan: Plan, model: schema.Model) -> Iterator[Problem]:
 def _out_of_range(model: schema.Model, condition: Condition, error: AmplificationError) -> Problem:
     what = f"the condition {condition.name} does not fit {model.name}: {error.what}"
     return Problem("layer_out_of_range", what, str(error.where or condition.path), hint=error.hint)
+
+
+def _range_name(condition: Condition) -> Iterator[Problem]:
+    """A name that says where a condition acts, and its file says otherwise: figures show what the file says."""
+    amplification = condition.amplification
+    if amplification is None or not amplification.adapters:
+        return
+    acts = depth(amplification)
+    if is_as_named(condition.name, acts) is False:
+        what = f"the condition {condition.name} acts in {acts or 'no single range of layers'}, not where its name says"
+        yield Problem("range_name", what, str(condition.path), level="warning", hint="name it by what it does")
 
 
 def _suspicions(plan: Plan, model: schema.Model, weights: dict[str, LayerWeights]) -> Iterator[Problem]:

@@ -27,6 +27,7 @@ Code = Literal[
     "same_weights",
     "overlap",
     "flat_weights",
+    "range_name",
 ]
 
 
