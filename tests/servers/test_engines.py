@@ -53,6 +53,24 @@ def test_options_win_over_what_is_derived() -> None:
     assert "--enable-lora" not in command, "a plan without adapters reserves no slots"
 
 
+def test_a_plan_may_keep_fewer_adapters_in_a_batch_and_in_memory() -> None:
+    def room(*extra: str, **options: Option) -> tuple[int, int]:
+        need = Need(NEED.model, "m", 7, 9, 20, options, extra)
+        command, found = engine("vllm").command(["python"], need), engine("vllm").room(need)
+        assert found is not None
+        assert (flag(command, "--max-loras"), flag(command, "--max-cpu-loras")) == (str(found.batch), str(found.memory))
+        return found.batch, found.memory
+
+    assert room() == (8, 10)
+    assert room(max_loras=3) == (3, 10)
+    assert room(max_cpu_loras=4) == (4, 4), "memory holds at least a batch"
+    assert room(max_loras=2, max_cpu_loras=4) == (2, 4)
+    assert room(max_loras=12) == (12, 12)
+    assert room("--max-loras", "5", "--max-cpu-loras=6", max_loras=3) == (5, 6), "the last words of a command win"
+    assert engine("embedded").room(NEED) is None
+    assert engine("vllm").room(Need(NEED.model, "m")) is None
+
+
 def test_vllm_never_reaches_for_the_network() -> None:
     found = engine("vllm").environment(NEED)
     assert found["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"

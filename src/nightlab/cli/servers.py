@@ -165,10 +165,12 @@ def _lines(row: dict[str, Any]) -> list[str]:
         used += f", idle {duration(row['idle_seconds'])}"
     used += f", {row['gpu_hours']:.1f} GPU h" if row["gpus"] else ""
     used += f", start {row['starts']}" if row["starts"] > 1 else ""
+    what = f"{len(row['adapters'])} adapted conditions"
+    what += "" if row["resident"] is None else f" ({len(row['resident'])} adapters in memory)"
     kept = f", kept until {row['kept_until']}" if row["kept_until"] else ""
     return [
         f"{row['id']}  {row['state']}{gone}" + (f": {clean(why, 80)}" if why else ""),
-        f"    {row['model']} ({row['model_id']}), {len(row['adapters'])} adapted conditions, {row['engine']} on {job}",
+        f"    {row['model']} ({row['model_id']}), {what}, {row['engine']} on {job}",
         f"    {used}, night {row['night'] or '-'}{kept}, {row['url'] or 'no address yet'}",
     ]
 

@@ -15,6 +15,7 @@ from nightlab.experiments.identity import adapter_folder, card, model_folder, nu
 from nightlab.experiments.plan import Condition, Plan
 from nightlab.experiments.prompts import Prompt
 from nightlab.files import read_text
+from nightlab.servers.engines import Need, engine
 from nightlab.servers.memory import Estimate, estimate, gpu_here
 
 ROUND = 256  # tokens to which a server's length is rounded up
@@ -58,8 +59,10 @@ def memory(plan: Plan, model: schema.Model, gpu_gib: float | None = None) -> Est
     if folder is None:
         return None
     ranks = [card(path).largest_rank for path in _sources(plan, model)]
-    slots = len(plan.conditions) + 1 if ranks else 0
-    options = plan.serving.options()
+    options, extra = plan.serving.options(), tuple(plan.serving.extra)
+    need = Need(folder, model.name, len(plan.conditions), len(ranks), options=options, extra=extra)
+    room = engine("vllm").room(need)
+    slots = room.batch if room is not None else 0
     size = plan.serving.max_model_len or needed_length(plan, folder)
     known = gpu_gib if gpu_gib is not None else gpu_here()
     return estimate(folder, rank=max(ranks, default=0), slots=slots, length=size, options=options, gpu_gib=known)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from nightlab.experiments.predictions import Hypothesis, Name, Record
 
@@ -110,11 +110,21 @@ class Serving(Record):
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
     tensor_parallel: int | None = Field(default=None, ge=1)
     max_num_seqs: int | None = Field(default=None, ge=1)
+    max_loras: int | None = Field(default=None, ge=1)
+    """Adapters that one batch may mix; None: every condition. Fewer take less GPU memory, and answer more slowly."""
+    max_cpu_loras: int | None = Field(default=None, ge=1)
+    """Adapters in the server's memory, at least a batch's; None: all. What is dropped is read from disk again."""
     enforce_eager: bool | None = None
     threads: int | None = Field(default=None, ge=1)
     cpu_kv_gib: int | None = Field(default=None, ge=1)
     extra: list[Name] = Field(default_factory=list)
     """Further words of the server's command line."""
+
+    @model_validator(mode="after")
+    def _memory_holds_a_batch(self) -> Self:
+        if self.max_loras and self.max_cpu_loras and self.max_cpu_loras < self.max_loras:
+            raise ValueError(f"max_cpu_loras {self.max_cpu_loras} is below max_loras {self.max_loras}")
+        return self
 
     def options(self) -> dict[str, str | int | float | bool]:
         """What is given for the engine."""

@@ -25,7 +25,8 @@ from nightlab.experiments.share import Endpoint
 from nightlab.judging.invalid import Selection
 from nightlab.lab import Lab
 from nightlab.servers.adoption import Adoption, adopt
-from nightlab.servers.chat import Chat, ChatError
+from nightlab.servers.chat import LOAD, Chat, ChatError
+from nightlab.servers.failures import catalogue, diagnose_answer
 from nightlab.servers.manifest import Manifest, list_servers
 from nightlab.servers.plausible import Finding, implausible
 from nightlab.servers.server import Server
@@ -83,11 +84,20 @@ async def reload(lab: Lab, events: EventLog, endpoint: Endpoint, served: str) ->
             await _set_aside_unproven(lab, events, endpoint.server, endpoint.canary, error.failure, "after a reload")
             return None
         except (ChatError, ServerError) as error:
-            why = f"the adapter {served} cannot be loaded again: {error.what}"
-            events.emit("degradation", what=f"{server.manifest.id} forgot an adapter", why=why, where="sweep")
+            why, failure = f"the adapter {served} cannot be loaded again: {error.what}", _class_of(lab, error)
+            what = f"{server.manifest.id} forgot an adapter"
+            events.emit("degradation", what=what, why=why, where="sweep", failure=failure)
             return None
         proof = _server(lab, endpoint.server).manifest.canary
         return replace(endpoint, canary=proof["id"] if proof else endpoint.canary)
+
+
+def _class_of(lab: Lab, error: ChatError | ServerError) -> str:
+    """The class of a reload that failed: the server's own, or what the body of its answer says."""
+    if isinstance(error, ServerError):
+        return error.failure
+    found = diagnose_answer(error.body, path=LOAD, known=catalogue(lab.failures))
+    return found.cls or error.failure_class
 
 
 _locks: dict[str, asyncio.Lock] = {}

@@ -33,6 +33,7 @@ from nightlab.servers.answers import (
 )
 
 __all__ = [
+    "LOAD",
     "RETRYABLE",
     "Answer",
     "BrokenAnswer",
@@ -46,6 +47,7 @@ __all__ = [
     "read_answer",
 ]
 
+LOAD = "/v1/load_lora_adapter"
 _JSON = {"Content-Type": "application/json"}
 _WAITING = re.compile(r"^[\w:]*num_requests_waiting(?:{[^}\n]*})? ([0-9.eE+-]+)", re.MULTILINE)
 
@@ -116,7 +118,7 @@ class Chat:
 
     async def load_adapter(self, name: str, path: Path, *, timeout: float = 120.0) -> None:
         """Load an adapter under a new name; a name that is taken is an error, never replaced. Raises ChatError."""
-        await self._exchange("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(path)}, timeout)
+        await self._exchange("POST", LOAD, {"lora_name": name, "lora_path": str(path)}, timeout)
 
     async def unload_adapter(self, name: str, *, timeout: float = 30.0) -> None:
         """Unload an adapter. Raises ChatError."""

@@ -48,7 +48,7 @@ def next_rung(lab: Lab, manifest: Manifest, found: Diagnosis) -> Move | None:
     if found.whose != "ours":
         return None
     present = Present(
-        options={**manifest.options, **manifest.learned},
+        options=_effective(manifest),
         env=manifest.env,
         tunable=tunable(manifest),
         extra=tuple(manifest.extra),
@@ -57,6 +57,13 @@ def next_rung(lab: Lab, manifest: Manifest, found: Diagnosis) -> Move | None:
         own_port=manifest.port_wanted == 0,
     )
     return next_move(found.ladder, present, [str(step["key"]) for step in manifest.healed], found.found)
+
+
+def _effective(manifest: Manifest) -> dict[str, Option]:
+    """Its options as they stand, with the room for adapters that was derived."""
+    room = manifest.residency
+    derived: dict[str, Option] = {} if room is None else {"max_loras": room.batch}
+    return {**derived, **manifest.options, **manifest.learned}
 
 
 def taught(lab: Lab, manifest: Manifest) -> Manifest:

@@ -31,7 +31,8 @@ def server_rows(lab: Lab, *, everything: bool = False) -> list[dict[str, Any]]:
 def server_row(lab: Lab, manifest: Manifest) -> dict[str, Any]:
     """One server: `job` is its number in its place, `process` how that stands, times are seconds.
 
-    `starts` counts its jobs and `gpu_hours` are of all of them; the age is that of the latest.
+    `resident` are the adapters in its memory as of its last proof, `starts` counts its jobs, and `gpu_hours` are of all
+    of them; the age is that of the latest.
     """
     jobs, process, reason = _jobs(lab, manifest)
     job = jobs[-1] if jobs else None
@@ -48,12 +49,18 @@ def server_row(lab: Lab, manifest: Manifest) -> dict[str, Any]:
         "why": reason,
         "alive": process is not None and process not in OVER,
         "adapters": sorted(name for name in manifest.conditions if name != "base"),
+        "resident": _resident(manifest),
         "starts": manifest.attempt + 1,
         "age_seconds": round(lived),
         "idle_seconds": None if idle is None else round(idle),
         "gpus": manifest.gpus,
         "gpu_hours": round(manifest.gpus * used / 3600, 3),
     }
+
+
+def _resident(manifest: Manifest) -> list[str] | None:
+    """The served adapters that are in its memory; None for an engine that keeps them all."""
+    return list(manifest.residency.resident) if manifest.residency is not None else None
 
 
 def job_rows(lab: Lab) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from nightlab.files import write_atomic
 from nightlab.lab import Lab
 from nightlab.servers.code import CodeState
 from nightlab.servers.readings import Reading
+from nightlab.servers.residency import Residency
 
 ServerState = Literal["starting", "ready", "failed", "stopped"]
 
@@ -87,6 +88,8 @@ class Manifest(BaseModel):
     """How long the end of its night leaves it running, for the next one."""
     kept_until: str | None = None
     adapters: dict[str, ServedAdapter] = {}
+    residency: Residency | None = None
+    """Which adapters are in the server's memory, as of its last proof; None for an engine that keeps them all."""
     conditions: dict[str, str]
     """For each condition the model name to request."""
     proofs: list[Proof] = []

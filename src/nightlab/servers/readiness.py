@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from nightlab.compute.place import OVER, Job, JobState
 from nightlab.compute.route import Proof
@@ -89,7 +88,18 @@ async def wait_until_ready(subject: Subject, timeout: float) -> None:
     await wait_until_started(subject, timeout)
     deadline = time.monotonic() + timeout
     await _identified(subject, deadline)
-    await _completes(subject, deadline)
+    await completes(subject, subject.manifest.served_name, deadline)
+
+
+async def completes(subject: Subject, name: str, deadline: float) -> None:
+    """See one token of a served model before a moment of the monotonic clock. Raises ServerError with its class."""
+    request = ChatRequest(name, (Message("user", "Hello"),), max_tokens=1)
+    try:
+        await subject.chat.complete(request, timeout=max(1.0, deadline - time.monotonic()))
+    except ChatError as error:
+        await check_alive(subject)
+        diagnosis = diagnose_answer(error.body, path=request.path, known=subject.known)
+        raise subject.failed(explain("no_answer") if diagnosis.cls is None else diagnosis, error.what) from error
 
 
 async def check_alive(subject: Starting) -> JobState:
@@ -141,16 +151,6 @@ async def _name(url: str) -> str | None:
         return cards[0].id if cards else "a server without a model"
 
 
-async def _completes(subject: Subject, deadline: float) -> None:
-    request = ChatRequest(subject.manifest.served_name, (Message("user", "Hello"),), max_tokens=1)
-    try:
-        await subject.chat.complete(request, timeout=max(1.0, deadline - time.monotonic()))
-    except ChatError as error:
-        await check_alive(subject)
-        diagnosis = diagnose_answer(error.body, path=request.path, known=subject.known)
-        raise subject.failed(explain("no_answer") if diagnosis.cls is None else diagnosis, error.what) from error
-
-
 async def _next_look(subject: Starting, deadline: float, what: str) -> None:
     if time.monotonic() > deadline:
         log = await asyncio.to_thread(read_log, subject.job.log)
@@ -174,33 +174,3 @@ async def _post_mortem(subject: Starting, state: JobState) -> ServerError:
         holder = f" by {name!r}" if name else ""
         return subject.failed(found, f"port {subject.manifest.port} is taken{holder}")
     return subject.failed(found, f"{found.cause}: {found.line!r}" if found.line else found.cause)
-
-
-async def load_adapters(subject: Subject, timeout: float) -> None:
-    """Load every adapter that is not there yet under its content's name, and see all of them listed."""
-    wanted = subject.manifest.adapters
-    try:
-        there = {card.id: card.root for card in await subject.chat.models()}
-        missing = [name for name in wanted if name not in there]
-        await asyncio.gather(*(_load(subject, name, Path(wanted[name].path), timeout) for name in missing))
-        cards = {card.id: card for card in await subject.chat.models()}
-    except ChatError as error:
-        await check_alive(subject)
-        raise subject.failed(explain("no_answer"), error.what) from error
-    for name, adapter in wanted.items():
-        card = cards.get(name)
-        if card is None or (card.root is not None and Path(card.root).resolve() != Path(adapter.path).resolve()):
-            found = "not listed" if card is None else f"served from {card.root}"
-            raise subject.failed(explain("model_404"), f"adapter {name} ({adapter.condition}) is {found}")
-
-
-async def _load(subject: Subject, name: str, path: Path, timeout: float) -> None:
-    try:
-        await subject.chat.load_adapter(name, path, timeout=timeout)
-    except ChatError as error:
-        diagnosis = diagnose_answer(error.body, path="/v1/load_lora_adapter", known=subject.known)
-        if diagnosis.cls == "lora_already_loaded":
-            return  # asked twice: its path is compared afterwards
-        await check_alive(subject)
-        what = f"adapter {name} cannot be loaded: {error.what}"
-        raise subject.failed(diagnosis, what) from error

@@ -15,7 +15,7 @@ from nightlab.errors import CanaryFailed, ServerError
 from nightlab.events import EventLog
 from nightlab.files import now
 from nightlab.lab import Lab
-from nightlab.servers import canary, healing, learned, readiness, routes, verdicts
+from nightlab.servers import canary, healing, learned, loading, readiness, routes, verdicts
 from nightlab.servers.chat import Chat, ChatError
 from nightlab.servers.failures import Diagnosis, Move, catalogue, explain
 from nightlab.servers.manifest import Manifest, job_key, list_servers, load, manifest_path, save
@@ -207,16 +207,17 @@ class Server:
         async with Chat(route) as chat:
             subject = readiness.Subject(self.manifest, job, chat, known=known)
             await readiness.wait_until_ready(subject, timeout)
-            await readiness.load_adapters(subject, timeout)
+            self._save(residency=await loading.load_adapters(subject, timeout))
             try:
                 await self._check_canary(chat, events, at)
             except CanaryFailed:
                 await readiness.check_died(subject)  # a server that is gone fails every check, and none of them is why
                 raise
+            residency = await loading.settle(subject, timeout)
             versions = {**self.manifest.versions, "server": await _version(chat)}
         if self._stopped_meanwhile():
             raise self.error(explain("stopped"))
-        self._save(state="ready", ready=self.manifest.ready or now(), versions=versions)
+        self._save(state="ready", ready=self.manifest.ready or now(), versions=versions, residency=residency)
         await asyncio.to_thread(learned.remember, self.lab, self.manifest, *healing.lesson_of(self.manifest))
         key = f"{self.manifest.job}:ready"
         events.once(key, "server_ready", server=self.manifest.id, **self._names(), url=self.manifest.url)

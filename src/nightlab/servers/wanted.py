@@ -26,6 +26,7 @@ from nightlab.lab import Lab
 from nightlab.servers.code import CodeState, code_of, own_code
 from nightlab.servers.engines import Engine, Need, Option, engine
 from nightlab.servers.manifest import Manifest, Proof, ServedAdapter, job_key
+from nightlab.servers.residency import Residency
 
 BASE = "base"
 _WORD = re.compile(r"\{(\w+)\}")  # in a foreign command: an option's value
@@ -102,6 +103,7 @@ def new_manifest(lab: Lab, place: Place, wanted: Wanted, *, key: str, night: str
         gpus=place.gpus(wanted.resources),
         keep_seconds=wanted.keep_seconds,
         adapters=adapters,
+        residency=None if wanted.argv else _residency(kind, need),
         conditions=conditions,
         proofs=proofs,
         versions={"nightlab": __version__, **(code.versions if code else {})},
@@ -146,7 +148,8 @@ def retuned(lab: Lab, manifest: Manifest, learned: Mapping[str, Option], env: Ma
     usual = kind.environment(was)
     given = {name: value for name, value in manifest.env.items() if usual.get(name) != value}
     flags = [*manifest.before, *kind.command(manifest.python, need)]
-    return changed.model_copy(update={"flags": flags, "env": {**kind.environment(need), **given, **env}})
+    environment = {**kind.environment(need), **given, **env}
+    return changed.model_copy(update={"flags": flags, "env": environment, "residency": _residency(kind, need)})
 
 
 def _need_of(lab: Lab, manifest: Manifest) -> Need:
@@ -159,6 +162,12 @@ def _need_of(lab: Lab, manifest: Manifest) -> Need:
         options={**manifest.options, **manifest.learned},
         extra=tuple(manifest.extra),
     )
+
+
+def _residency(kind: Engine, need: Need) -> Residency | None:
+    """The room for adapters of a server that has none yet."""
+    room = kind.room(need)
+    return Residency(batch=room.batch, memory=room.memory) if room is not None else None
 
 
 def _filled(word: str, words: Mapping[str, Option]) -> str:

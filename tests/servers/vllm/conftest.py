@@ -19,11 +19,12 @@ from nightlab.events import EventLog
 from nightlab.lab import Lab, shipped
 from nightlab.practice.widen import widened
 from nightlab.servers.embedded.model import read_config
-from nightlab.servers.engines import engine
+from nightlab.servers.engines import Option, engine
 from nightlab.servers.manifest import Manifest
 from nightlab.servers.server import Server, Wanted
 
 MODELS = ("llama", "gemma")
+TIGHT: dict[str, Option] = {"max_cpu_loras": 7}  # its seven conditions fit, its eighth adapter does not
 EXPERIMENT = shipped("experiments") / "exp_001_phase1_replication"
 
 
@@ -64,7 +65,7 @@ def wanted(model: str, lab: Lab, kind: str) -> Wanted:
         path=wide(model, lab)[0],
         adapters=conditions(model, lab),
         engine=kind,
-        options={"max_model_len": 256, "threads": 1},
+        options={"max_model_len": 256, "threads": 1, **(TIGHT if model == "gemma" else {})},
     )
 
 

