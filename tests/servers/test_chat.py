@@ -164,6 +164,11 @@ async def test_requests_run_at_once_up_to_the_limit() -> None:
         {"choices": [{"message": {"content": "x"}}]},
         {"usage": {"prompt_tokens": "3", "completion_tokens": 1}},
         {"choices": "text"},
+        {"choices": [None]},
+        {"choices": {"0": {"message": {"content": "x"}}}},
+        {"choices": [{"message": "x", "finish_reason": "stop"}]},
+        {"choices": [{"message": {"content": [{"text": "x"}]}, "finish_reason": "stop"}]},
+        {"usage": None},
         {"object": "error", "message": "The model is gone"},
     ],
 )
@@ -178,11 +183,18 @@ def test_half_an_answer_is_none(spoiled: dict[str, object]) -> None:
         read_answer(json.dumps(whole | spoiled), ASK, 0.1, where="here")
 
 
-def test_answers_without_the_logprobs_that_were_asked_for_are_broken() -> None:
+@pytest.mark.parametrize("body", ["[]", "null", "[" * 100_000, '{"choices":', "\x00"])
+def test_a_body_of_any_shape_is_a_broken_answer_and_no_defect_of_ours(body: str) -> None:
+    with pytest.raises(ContractBroken):
+        read_answer(body, ASK, 0.1, where="here")
+
+
+@pytest.mark.parametrize("logprobs", [None, {"content": [{"token": "x", "logprob": "low"}]}, {"content": None}, []])
+def test_answers_without_the_logprobs_that_were_asked_for_are_broken(logprobs: object) -> None:
     ask = ChatRequest("m", (Message("user", "hi"),), logprobs=True)
     body = {
         "model": "m",
-        "choices": [{"message": {"content": "x"}, "finish_reason": "stop", "logprobs": None}],
+        "choices": [{"message": {"content": "x"}, "finish_reason": "stop", "logprobs": logprobs}],
         "usage": {"prompt_tokens": 3, "completion_tokens": 1},
     }
     with pytest.raises(ContractBroken):

@@ -133,14 +133,17 @@ DEAD = "ERROR vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered 
         (DATA / "tp2.log", "cpu_tp_numa", "1"),
         (FULL, "disk_full", "1"),
         (DEAD, "engine_dead", "0"),
+        (OOM.format(frame="_dummy_run"), "cuda_oom", "1"),
+        (OOM.format(frame="execute_model"), "cuda_oom", "1"),
     ],
-    ids=["worker killed", "tensor parallel", "no disk", "engine dead"],
+    ids=["worker killed", "tensor parallel", "no disk", "engine dead", "GPU full: activations", "GPU full: requests"],
 )
 async def test_a_start_that_fails_once_is_made_again_whatever_the_exit_code(
     lab: Lab, place: Local, events: EventLog, staged: Stage, tmp_path: Path, log: str | Path, cls: str, told: str
 ) -> None:
     count = ("--code", told, "--times", "1", "--count", str(tmp_path / "count"))
-    server = await start(lab, place, staged(log, *count, options={"tensor_parallel": 2}))
+    options = {"tensor_parallel": 2, "max_num_seqs": 256, "max_num_batched_tokens": 8192}
+    server = await start(lab, place, staged(log, *count, options=options))
     assert (await server.ensure_ready(events)).state == "ready"
     [row] = [row for row in events.read() if row["kind"] == "server_healing"]
     assert row["failure"] == cls

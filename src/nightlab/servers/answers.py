@@ -153,7 +153,7 @@ def read_answer(text: str, request: ChatRequest, latency: float, *, where: str) 
     """The answer in a 200 body. Raises BrokenAnswer where it does not keep the contract."""
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise broken("the body is not JSON", text, where) from error
     if not isinstance(data, dict) or "error" in data or data.get("object") == "error":
         raise broken("status 200 with an error in the body", text, where)
@@ -172,7 +172,7 @@ def read_answer(text: str, request: ChatRequest, latency: float, *, where: str) 
             latency=latency,
             **_logprobs(choice, request),
         )
-    except (KeyError, IndexError, TypeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise broken("no complete choice with token counts", text, where) from error
     if answer.finish_reason == "abort":
         raise ChatError("the server gave the request up", failure_class="cancelled", where=where, status=200, body=text)
