@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nightlab.events import EventLog
 from nightlab.record.diary import Diary
-from nightlab.record.markdown import one_line
 from nightlab.record.mentions import Mention
 from nightlab.toolbox import ToolContext, tool
 
@@ -45,23 +43,14 @@ async def ask(
         options=tuple(options),
         went_on_with=went_on_with,
         cost_of_wrong=cost_of_wrong,
+        about=about,
     )
-    asked = _standing(ctx, mention, about) or Diary(ctx.lab.diary).ask(ctx.night, mention)
+    asked = _standing(ctx, mention) or Diary(ctx.lab.diary).ask(ctx.night, mention)
     ctx.events.once(ctx.call_id, "question", question=asked.id, text=asked.text, about=about)
     return {"question": asked.id, "to": asked.to}
 
 
-def _standing(ctx: ToolContext, wanted: Mention, about: str) -> Mention | None:
+def _standing(ctx: ToolContext, wanted: Mention) -> Mention | None:
     """The open question of an earlier night with the same words to the same person about the same, or None."""
-    text = one_line(wanted.text, 200)
-    for known in Diary(ctx.lab.diary).questions():
-        same = known.open and known.night not in ("", ctx.night) and (known.to, known.text) == (wanted.to, text)
-        if same and about == _about(ctx, known):
-            return known
-    return None
-
-
-def _about(ctx: ToolContext, known: Mention) -> str | None:
-    """What a question was about, from the events of its night."""
-    rows = EventLog(ctx.lab.night(known.night)).read() if known.night in ctx.lab.night_names() else ()
-    return next((row.get("about") for row in rows if row["kind"] == "question" and row["question"] == known.id), None)
+    known = (one for one in Diary(ctx.lab.diary).questions() if one.open and one.night not in ("", ctx.night))
+    return next((one for one in known if one.asks_as(wanted)), None)

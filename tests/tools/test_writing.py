@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from nightlab.events import EventLog
 from nightlab.evidence.analyze import analyze
 from nightlab.record.diary import Diary
 from nightlab.record.mentions import Mention
@@ -32,11 +31,18 @@ async def test_ask_is_asked_once(night: Night) -> None:
     assert [row["question"] for row in night.events.read() if row["kind"] == "question"] == ["q1"]
 
 
+async def test_the_same_words_about_two_experiments_are_two_questions(night: Night) -> None:
+    asked = [(await night.call("ask", about=name, **QUESTION)).data for name in ("exp_002_a", "exp_003_b", "exp_002_a")]
+    assert [data["question"] for data in asked] == ["q1", "q2", "q1"]
+    diary = Diary(night.lab.diary)
+    diary.add_reply("q2", "right", "ada")
+    assert [(q.about, q.open) for q in diary.questions()] == [("exp_002_a", True), ("exp_003_b", False)]
+
+
 async def test_what_nobody_answered_is_not_asked_again_by_the_next_night(night: Night) -> None:
     before, diary = night.lab.night("20261122-010203"), Diary(night.lab.diary)
     for text in (QUESTION["question"], "Answered?"):
-        asked = diary.ask(before.name, Mention("", night.lab.config.human, text))
-        EventLog(before).emit("question", question=asked.id, text=text, about=EXPERIMENT)
+        diary.ask(before.name, Mention("", night.lab.config.human, text, about=EXPERIMENT))
     diary.add_reply("q2", "left", "ada")
     again = QUESTION | {"question": "Answered?"}
     assert (await night.call("ask", about=EXPERIMENT, **QUESTION)).data["question"] == "q1"

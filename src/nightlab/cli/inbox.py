@@ -33,7 +33,12 @@ def _lines(question: Question, width: int) -> list[str]:
     from nightlab.morning.text import wrap
 
     lines = wrap(question.text, width, first=f"{question.id}  ", rest="    ")
-    facts = [("why", question.why), ("options", " | ".join(question.options)), ("went on with", question.went_on_with)]
+    facts = [
+        ("about", question.about),
+        ("why", question.why),
+        ("options", " | ".join(question.options)),
+        ("went on with", question.went_on_with),
+    ]
     facts += [("if that is wrong", question.cost_of_wrong), ("asked", f"{question.asked} {question.night}".strip())]
     for name, value in facts:
         if value:

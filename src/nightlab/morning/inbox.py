@@ -19,6 +19,7 @@ class Question:
     options: tuple[str, ...]
     went_on_with: str
     cost_of_wrong: str
+    about: str
     asked: str
     night: str
 
@@ -36,6 +37,7 @@ def open_questions(lab: Lab) -> list[Question]:
             tuple(clean(option, 200) for option in mention.options),
             clean(mention.went_on_with, 300),
             clean(mention.cost_of_wrong, 300),
+            clean(mention.about, 200),
             clean(mention.asked, 40),
             clean(mention.night, 60),
         )

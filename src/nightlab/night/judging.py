@@ -109,6 +109,7 @@ def _question(lab: Lab, pilot: Pilot, minutes: float) -> Mention:
         options=("go on", "stop"),
         went_on_with=f"the rest, {minutes:g} minutes after this was asked",
         cost_of_wrong="the price of the rest, and scores that a better rubric would have to replace",
+        about=pilot.experiment,
     )
 
 

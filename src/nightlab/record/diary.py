@@ -84,7 +84,8 @@ class Diary:
     def ask(self, night: str, question: Mention, *, date: str | None = None) -> Mention:
         """Add a question to the night's entry (begun here if need be) and give it an id of its own.
 
-        Asked again in the same night with the same words, the one that stands there comes back. Raises UsageError.
+        Asked again in the same night with the same words about the same, the one that stands there comes back. Raises
+        UsageError.
         """
         mentions.render(replace(question, id="q0"))
         _check(night, {})
@@ -92,9 +93,8 @@ class Diary:
             return self._put_question(night, question, date)
 
     def _put_question(self, night: str, question: Mention, date: str | None) -> Mention:
-        wanted = (night, question.to.removeprefix("@"), markdown.one_line(question.text, 200))
         for _, _, known in self._questions(markdown.read(self.path)):
-            if (known.night, known.to, known.text) == wanted:
+            if known.night == night and known.asks_as(question):
                 return known
         if self.entry(night) is None:
             self._put_entry(night, "A night at work", {}, date)

@@ -1,6 +1,6 @@
 """Questions to a person in the diary, and the replies below them.
 
-A question is `### @name q3: …` with four bullets; a reply is a quoted line `> **name** (date): text` below it. People
+A question is `### @name q3: …` with its bullets; a reply is a quoted line `> **name** (date): text` below it. People
 also reply by hand, so any quoted line below a question counts. What stands in the file is the truth.
 """
 
@@ -20,8 +20,9 @@ _LABELS = {
     "Options": "options",
     "I went on with": "went_on_with",
     "Cost of being wrong": "cost_of_wrong",
+    "About": "about",
 }
-_FIELD = re.compile(r"[-*+][ \t]+[*_]*(Why it matters|Options|I went on with|Cost of being wrong)[*_:]*[ \t]*(.*)")
+_FIELD = re.compile(rf"[-*+][ \t]+[*_]*({'|'.join(_LABELS)})[*_:]*[ \t]*(.*)")
 _SIGNED = re.compile(r"\*\*([^*]+)\*\* \((\d{4}-\d\d-\d\d)\):[ \t]*(.*)")
 _BETWEEN = " · "
 
@@ -41,7 +42,10 @@ class Reply:
 
 @dataclass(frozen=True)
 class Mention:
-    """A question to a person: what is asked, what the night went on with, and what was answered."""
+    """A question to a person: what is asked and about what, what the night went on with, and what was answered.
+
+    The same words about another experiment are another question.
+    """
 
     id: str
     to: str
@@ -50,14 +54,23 @@ class Mention:
     options: tuple[str, ...] = ()
     went_on_with: str = ""
     cost_of_wrong: str = ""
+    about: str = ""
     asked: str = ""
     night: str = ""
     replies: tuple[Reply, ...] = ()
+
+    def asks_as(self, other: Mention) -> bool:
+        """Whether it asks the same person the same about the same, in the words that a diary keeps."""
+        return _asked(self) == _asked(other)
 
     @property
     def open(self) -> bool:
         """Whether nobody has answered yet."""
         return not self.replies
+
+
+def _asked(mention: Mention) -> tuple[str, str, str]:
+    return mention.to.removeprefix("@"), one_line(mention.text, 200), one_line(mention.about, 200)
 
 
 def render(mention: Mention) -> list[str]:
@@ -76,6 +89,7 @@ def render(mention: Mention) -> list[str]:
         f"- **Options:** {options}",
         f"- **I went on with:** {one_line(mention.went_on_with, 1000)}",
         f"- **Cost of being wrong:** {one_line(mention.cost_of_wrong, 1000)}",
+        *([f"- **About:** {one_line(mention.about, 200)}"] if mention.about else []),
     ]
 
 
@@ -100,6 +114,7 @@ def parse(rows: Sequence[str], *, asked: str = "", night: str = "") -> Mention:
         options=options,
         went_on_with=fields.get("went_on_with", ""),
         cost_of_wrong=fields.get("cost_of_wrong", ""),
+        about=fields.get("about", ""),
         asked=asked,
         night=night,
         replies=tuple(_replies(rows[1:])),
@@ -107,7 +122,7 @@ def parse(rows: Sequence[str], *, asked: str = "", night: str = "") -> Mention:
 
 
 def _fields(rows: Sequence[str]) -> dict[str, str]:
-    """The four bullets; lines below a bullet that are neither quote, bullet nor blank continue it."""
+    """The bullets; lines below a bullet that are neither quote, bullet nor blank continue it."""
     fields: dict[str, str] = {}
     current = ""
     for row in map(str.strip, rows):
