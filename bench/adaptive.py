@@ -9,7 +9,8 @@ condition (llama 1.26, gemma 1.80, qwen 2.26), and 0.58 within a prompt (0.61, 0
 one that replicates cannot reduce, and 2.5 is about the width that nine such prompts give a mean at best:
 2 x 1.96 x 1.85 / 3 = 2.4. Each look runs the product's code (looking.decide). Three truths:
 `practice` (all hypotheses as planted), `flat` (no range stands out: a peak that is supported is false) and `boundary`
-(differences just short of what is asked: support is false). For contrast the same looks without sharing the error.
+(differences just short of what is asked: support is false). And `edge`, where repeated looks do the most harm: one
+hypothesis exactly on its border, under noise that replicates reduce; for contrast the same without sharing the error.
 A verdict is false where it contradicts the truth. Prints its figures last; exit 1 where more than 5 % of the decisions
 on any hypothesis are false, or the mean saving on `practice` is below 40 %.
 
@@ -27,6 +28,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -36,6 +38,7 @@ from nightlab.evidence.design import Design, read_design
 from nightlab.evidence.looking import decide
 from nightlab.evidence.rows import Rows
 from nightlab.evidence.table import SCORED, STATUSES, Table
+from nightlab.experiments.cells import cells
 from nightlab.experiments.freeze import freeze
 from nightlab.experiments.looks import Group, Schedule
 from nightlab.experiments.plan import Plan
@@ -44,6 +47,7 @@ from nightlab.lab import shipped
 MOST, WIDTH = 4, 2.5
 PROMPT_SPREAD, CHANCE = 1.82, 0.58
 MOST_FALSE, LEAST_SAVING = 0.05, 0.40
+EDGE_RUNS = 500
 DIMENSION = "sarcasm"
 Means = Mapping[Group, float]
 
@@ -55,6 +59,9 @@ class Truth:
     name: str
     means: Means
     verdicts: Mapping[str, str]
+    spread: float = PROMPT_SPREAD
+    """Between the prompts of a group."""
+    chance: float = CHANCE
 
 
 @dataclass
@@ -83,22 +90,46 @@ class Tally:
 
 def make_design(folder: Path, most: int = MOST) -> tuple[Design, Schedule]:
     """The practice experiment as an adaptive plan, frozen; its full grid."""
+    return _frozen(folder, _copied(folder) | {"stop": {"max_replicates": most, "ci_width": WIDTH}})
+
+
+def make_edge(folder: Path) -> tuple[Design, Schedule, Truth]:
+    """One model, the whole adapter and `base`, and one hypothesis that holds by nothing: the hardest case there is.
+
+    A difference of exactly what is asked is right on the border; support is counted as false.
+    """
+    config = _copied(folder)
+    for path in (folder / "conditions").glob("layers_*.yaml"):
+        path.unlink()
+    config["factors"]["models"] = [model for model in config["factors"]["models"] if model["name"] == "llama"]
+    left, right = {"condition": "sarcasm_full"}, {"condition": "base"}
+    asked = {"kind": "greater", "dimension": DIMENSION, "left": left, "right": right, "by": 3.0}
+    config["hypotheses"] = [{"id": "H", "statement": "By three points.", "prediction": asked}]
+    config["stop"] = {"max_replicates": MOST}
+    del config["ranges"]
+    means = {("llama", "base"): 2.0, ("llama", "sarcasm_full"): 5.0}
+    return *_frozen(folder, config), Truth("edge", means, {"H": "not supported"}, spread=1.0, chance=2.0)
+
+
+def _copied(folder: Path) -> dict[str, Any]:
+    """The files of the practice experiment in a folder, and its configuration."""
     source = shipped("experiments") / "exp_001_phase1_replication"
     for path in source.rglob("*"):
         if path.is_file() and path.suffix in (".yaml", ".md") and path.name != "report.md":
             target = folder / path.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
-    config = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
-    config["stop"] = {"max_replicates": most, "ci_width": WIDTH}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config), "utf-8")
-    freeze(Plan.load(folder))
-    design = read_design(folder)
-    schedule = Schedule.of(design.config)
-    full = Plan.load(folder)
-    from nightlab.experiments.cells import cells
+    config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
+    return config
 
-    return replace(design, cells=tuple(cells(full))), schedule
+
+def _frozen(folder: Path, config: Mapping[str, Any]) -> tuple[Design, Schedule]:
+    """Freeze a configuration; its design with the full grid, and its looks."""
+    (folder / "config.yaml").write_text(yaml.safe_dump(dict(config)), "utf-8")
+    plan = Plan.load(folder)
+    freeze(plan)
+    design = read_design(folder)
+    return replace(design, cells=tuple(cells(plan))), Schedule.of(design.config)
 
 
 def truths(design: Design) -> list[Truth]:
@@ -127,11 +158,11 @@ def draw(design: Design, truth: Truth, stream: np.random.Generator) -> np.ndarra
     """Scores of the full grid, between 0 and 10: mean, a shift for each prompt and group, chance."""
     shifts: dict[tuple[str, str, str], float] = {}
     scores = np.empty(len(design.cells))
-    chance = stream.normal(0, CHANCE, len(design.cells))
+    chance = stream.normal(0, truth.chance, len(design.cells))
     for at, cell in enumerate(design.cells):
         place = (cell.model, cell.condition, cell.prompt)
         if place not in shifts:
-            shifts[place] = stream.normal(0, PROMPT_SPREAD)
+            shifts[place] = stream.normal(0, truth.spread)
         scores[at] = truth.means[cell.model, cell.condition] + shifts[place] + chance[at]
     return scores
 
@@ -208,17 +239,18 @@ def main() -> int:
             found[truth.name] = simulate(design, schedule, truth, options.runs, options.resamples).figures()
             if not options.json:
                 print(f"{truth.name}: {json.dumps(found[truth.name])}", flush=True)
-        plain = simulate(
-            design, schedule, truths(design)[1], max(50, options.runs // 5), options.resamples, shared=False
-        )
-        found["flat, error not shared"] = plain.figures()
-    worst = max(float(str(found[name]["worst_false"])) for name in ("practice", "flat", "boundary"))
+        edge, looks, truth = make_edge(Path(place) / "exp_002_edge")
+        for name, shared in (("edge", True), ("edge, error not shared", False)):
+            runs = max(EDGE_RUNS, options.runs)
+            found[name] = simulate(edge, looks, truth, runs, options.resamples, shared=shared).figures()
+            if not options.json:
+                print(f"{name}: {json.dumps(found[name])}", flush=True)
+    worst = max(float(str(found[name]["worst_false"])) for name in ("practice", "flat", "boundary", "edge"))
     saving = float(str(found["practice"]["saving"]))
     figures = {"truths": found, "worst_false": worst, "saving": saving, "seconds": round(time.perf_counter() - start)}
     if options.json:
         print(json.dumps(figures))
     else:
-        print(f"flat, error not shared: {json.dumps(found['flat, error not shared'])}")
         print(f"worst rate of false decisions {worst:.1%} (bar {MOST_FALSE:.0%}); mean saving {saving:.0%}")
     return 0 if worst <= MOST_FALSE and saving >= LEAST_SAVING else 1
 

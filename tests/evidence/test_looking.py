@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from bench.adaptive import Simulation, draw, make_design, simulate, truths
+from bench.adaptive import EDGE_RUNS, Simulation, draw, make_design, make_edge, simulate, truths
 
 from nightlab.errors import PlanError
 from nightlab.evidence.looking import take_look
@@ -72,3 +72,13 @@ def test_on_simulated_truth_few_verdicts_are_false_and_much_is_saved(tmp_path: P
     simulation = Simulation(design, schedule, 200)
     scores = draw(design, planted, np.random.default_rng(1))
     assert simulation.run(scores) == simulation.run(scores)
+
+
+@pytest.mark.slow
+def test_shared_looks_keep_the_error_at_5_percent_and_others_do_not(tmp_path: Path) -> None:
+    design, schedule, truth = make_edge(tmp_path / "exp_001_edge")
+    assert schedule.count == 4
+    found = {shared: simulate(design, schedule, truth, EDGE_RUNS, 400, shared=shared) for shared in (True, False)}
+    rates = {shared: tally.false["H"] / tally.runs for shared, tally in found.items()}
+    assert 0 < rates[True] <= 0.05
+    assert rates[False] > 0.08, "the simulation sees what unshared looks do"
