@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,11 +48,19 @@ def _recipe_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 @_recipe_flags
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="A module to adapt; may be repeated.")
 @click.option("--gradient-checkpointing/--no-gradient-checkpointing", default=None, help="Less memory, more time.")
+@click.option("--figure/--no-figure", default=True, help="Draw the loss curve.  [default: yes]")
 @click.option("--estimate", is_flag=True, help="Only say how much memory and how many steps it takes.")
 @click.option("--json", "as_json", is_flag=True, help="The last line is one JSON object: the metrics.")
 @click.pass_obj
 def train(
-    session: Session, /, recipe: Path | None, out: Path | None, estimate: bool, as_json: bool, **given: Any
+    session: Session,
+    /,
+    recipe: Path | None,
+    out: Path | None,
+    figure: bool,
+    estimate: bool,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Train a LoRA adapter on chats; the flags override the RECIPE.
 
@@ -69,7 +78,8 @@ def train(
 
     folder = out or _folder(session, wanted)
     with _stop_signals() as stopped:
-        card = start(wanted, folder, say=lambda line: click.echo(line, err=as_json), stopped=stopped)
+        say = partial(click.echo, err=as_json)
+        card = start(wanted, folder, say=say, stopped=stopped, figure=figure)
     _show(card, folder, as_json)
 
 
@@ -87,7 +97,9 @@ def _show(card: dict[str, Any], folder: Path, as_json: bool) -> None:
     held = metrics["held_out_loss"]
     measured = "" if held is None else f", held-out loss {metrics['held_out_loss_before']:.3f} to {held:.3f}"
     click.echo(f"{folder}: rank {metrics['rank']}, {metrics['steps']} steps, {metrics['seconds']:.0f} s{measured}")
-    click.echo(f"Its card: {folder / 'provenance.json'}; its loss curve: {folder / 'figs/loss.png'}")
+    curve = folder / "figs" / "loss.png"
+    told = f"; its loss curve: {curve}" if curve.is_file() else ""
+    click.echo(f"Its card: {folder / 'provenance.json'}{told}")
 
 
 def _estimate(recipe: Recipe, as_json: bool) -> None:

@@ -50,11 +50,17 @@ class _Work:
 
 
 def train(
-    recipe: Recipe, out: Path, say: Say = lambda line: None, stopped: Callable[[], bool] = lambda: False
+    recipe: Recipe,
+    out: Path,
+    say: Say = lambda line: None,
+    stopped: Callable[[], bool] = lambda: False,
+    *,
+    figure: bool = True,
 ) -> dict[str, Any]:
     """Train the adapter of a recipe into the folder `out`; the content of its card. Raises NightlabError.
 
-    `stopped` is asked between steps: true ends it with a checkpoint and Interrupted.
+    `stopped` is asked between steps: true ends it with a checkpoint and Interrupted. Without `figure` the loss curve is
+    not drawn; its numbers stand in metrics.jsonl.
     """
     base = find_model(recipe.model, recipe.revision)
     data = read_chats(Path(recipe.data).expanduser())
@@ -64,7 +70,7 @@ def train(
     _refuse_foreign(out)
     with _alone(out):
         clear_parts(out)
-        return _finished(work) or _train(work, say, stopped)
+        return _finished(work) or _train(work, say, stopped, figure=figure)
 
 
 def _finished(work: _Work) -> dict[str, Any] | None:
@@ -98,7 +104,7 @@ def _alone(out: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _train(work: _Work, say: Say, stopped: Callable[[], bool]) -> dict[str, Any]:
+def _train(work: _Work, say: Say, stopped: Callable[[], bool], *, figure: bool) -> dict[str, Any]:
     recipe, notes = work.recipe, []
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, tokenizer = adapted.load(work.base, recipe, device)
@@ -124,7 +130,8 @@ def _train(work: _Work, say: Say, stopped: Callable[[], bool]) -> dict[str, Any]
     }
     metrics = _metrics(history, descent, recipe) | {"seconds": round(spent + time.monotonic() - began, 1)}
     adapted.save_adapter(model, work.base, work.out)
-    curve.draw(history, work.out)
+    if figure:
+        curve.draw(history, work.out)
     course = provenance.Course(counts, metrics, _device(device), threads, resumed, tuple(notes))
     card = provenance.write_card(work.out, work.identity, recipe, work.base, work.data, course)
     checkpoint.remove(work.out)
