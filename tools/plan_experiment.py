@@ -11,6 +11,7 @@ from typing import Any, Literal
 from nightlab.compute import open_place
 from nightlab.evidence.power import read_power, simulate_power, verdict_on_plan
 from nightlab.evidence.progress import progress
+from nightlab.evidence.run_power import power_of_runs, verdict_on_runs
 from nightlab.experiments.change import apply, apply_to
 from nightlab.experiments.check import check
 from nightlab.experiments.freeze import verify
@@ -77,7 +78,8 @@ async def plan_experiment(
 def _power(folder: Path) -> dict[str, Any]:
     """Whether the plan can decide its question, and how often it would decide each hypothesis."""
     if kind_of(folder) == "run":
-        return {"verdict": "the power of runs is not simulated", "hypotheses": []}
+        powers = power_of_runs(RunPlan.load(folder).config)
+        return {"verdict": verdict_on_runs(powers), "hypotheses": [power.sentence() for power in powers]}
     if told := read_power(folder):
         return {"verdict": told["verdict"], "hypotheses": [row["said"] for row in told["hypotheses"]]}
     found = simulate_power(Plan.load(folder))

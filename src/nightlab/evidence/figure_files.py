@@ -6,11 +6,13 @@ than those beside it is told by the hash that it carries. Limit: a picture that 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import struct
 import textwrap
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from nightlab.files import sha256_file, write_atomic
 MARK = "csv sha256 "
 """What stands before the hash in a picture."""
 
+_STYLE = {"font.size": 8.0, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 150}
 _PNG = b"\x89PNG\r\n\x1a\n"
 Rows = list[tuple[object, ...]]
 
@@ -38,6 +41,17 @@ class Figure:
     pdf: str
     csv: str
     sha256: str
+
+
+@contextlib.contextmanager
+def styled() -> Iterator[None]:
+    """Draw inside of this with nightlab's own style, whatever the user's settings are."""
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        yield
 
 
 def save(folder: Path, name: str, says: str, title: str, rows: Rows, canvas: Any | None = None) -> Figure:

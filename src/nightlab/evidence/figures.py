@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nightlab.evidence.figure_files import Figure, Rows, save
+from nightlab.evidence.figure_files import Figure, Rows, save, styled
 from nightlab.evidence.queries import Queries
 from nightlab.evidence.stats import Estimate, number
 from nightlab.evidence.summary import ESTIMATE, Summary, estimate_cells
@@ -21,7 +21,6 @@ from nightlab.evidence.titles import categories_title, dimensions_title, layers_
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 Title = Callable[[Summary, str], str]
-_RC = {"font.size": 8.0, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 150}
 
 
 def draw_all(summary: Summary, folder: Path, *, pictures: bool = True) -> tuple[Figure, ...]:
@@ -48,11 +47,7 @@ def draw_all(summary: Summary, folder: Path, *, pictures: bool = True) -> tuple[
 
     if not pictures:
         return tuple(saved(name, title, rows) for name, title, rows, _ in wanted)
-    import matplotlib as mpl
-
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_RC)
+    with styled():
         return tuple(saved(name, title, rows, draw()) for name, title, rows, draw in wanted)
 
 

@@ -74,7 +74,7 @@ def rebuild_into(folder: Path, into: Path, *, pictures: bool) -> list[str]:
     from nightlab.evidence.runs import is_run
 
     if is_run(folder):
-        compile_run_report(folder, into=into)
+        compile_run_report(folder, into=into, pictures=pictures)
     else:
         compile_report(folder, analyze_again(folder, into, pictures=pictures), into)
     return [str(path.relative_to(into)) for path in made(into)]

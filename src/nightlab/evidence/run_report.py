@@ -12,7 +12,10 @@ from nightlab import __version__
 from nightlab.evidence.lint import lint
 from nightlab.evidence.markdown import Markdown, bold, bullets, code, escape, table
 from nightlab.evidence.record import write_record
-from nightlab.evidence.runs import RunAnalysis, analyze_runs_again, shown
+from nightlab.evidence.report import check_figures
+from nightlab.evidence.run_analysis import RunAnalysis, shown
+from nightlab.evidence.run_claims import RunClaim
+from nightlab.evidence.runs import analyze_runs_again
 from nightlab.evidence.sandbox import ReportError, render
 from nightlab.evidence.scope import Cited, Scope
 from nightlab.evidence.sections import told_lines
@@ -23,12 +26,16 @@ TEMPLATE = "report.md.j2"
 SHIPPED = "runs.md.j2"
 
 
-def compile_run_report(folder: Path, analysis: RunAnalysis | None = None, into: Path | None = None) -> Path:
+def compile_run_report(
+    folder: Path, analysis: RunAnalysis | None = None, into: Path | None = None, *, pictures: bool = True
+) -> Path:
     """Write report.md (and record.json), into the folder or another one; without an analysis one is made from rows.
 
     Raises ReportError.
     """
-    analysis = analysis or analyze_runs_again(folder, into)
+    analysis = analysis or analyze_runs_again(folder, into, pictures=pictures)
+    if pictures:
+        check_figures(into or folder, analysis.figures)
     template = folder / TEMPLATE
     if not template.exists():
         write_atomic(template, (resources.files("nightlab.evidence") / "templates" / SHIPPED).read_text("utf-8"))
@@ -81,8 +88,22 @@ def _status(analysis: RunAnalysis) -> Markdown:
 
 
 def _claims(analysis: RunAnalysis) -> Markdown:
-    lines = [Markdown(f"{bold(c.id)} ({c.hypothesis}, {c.verdict}): {escape(c.sentence)}") for c in analysis.claims]
+    lines = [_claim(c) for c in analysis.claims]
     return bullets(lines, "No claim is made: no hypothesis is decided.")
+
+
+def _claim(claim: RunClaim) -> Markdown:
+    kind = "" if claim.confirmatory else ", exploratory"
+    against = "".join(f" **Contradicted** by {code(o.id)} (n={o.n}): {escape(o.sentence)}" for o in claim.against)
+    return Markdown(f"{bold(claim.id)} ({claim.hypothesis}, {claim.verdict}{kind}): {escape(claim.sentence)}{against}")
+
+
+def _figures(analysis: RunAnalysis) -> Markdown:
+    drawn = [
+        f"![{escape(f.title)}]({f.png})\n\n{escape(f.title)} ([pdf]({f.pdf}), [data]({f.csv}))"
+        for f in analysis.figures
+    ]
+    return Markdown("\n\n".join(drawn) or "none")
 
 
 def _hypotheses(analysis: RunAnalysis) -> Markdown:
@@ -167,6 +188,7 @@ SECTIONS: dict[str, Callable[[RunAnalysis], Callable[[], Markdown]]] = {
     "claims": lambda a: lambda: _claims(a),
     "hypotheses": lambda a: lambda: _hypotheses(a),
     "metrics": lambda a: lambda: _metrics(a),
+    "figures": lambda a: lambda: _figures(a),
     "search": lambda a: lambda: _search(a),
     "caveats": lambda a: lambda: bullets(a.caveats),
     "method": lambda a: lambda: _method(a),

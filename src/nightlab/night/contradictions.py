@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from nightlab.events import EventLog
 from nightlab.evidence.cited import short_name
 from nightlab.evidence.claims import Claim
-from nightlab.evidence.runs import RunClaim
+from nightlab.evidence.run_claims import RunClaim
 from nightlab.lab import Lab
 from nightlab.record.diary import Diary
 from nightlab.record.mentions import Mention
@@ -22,7 +22,7 @@ def raise_contradictions(
     The replication goes into the queue as a line of its own, for a person or an agent to plan.
     """
     asked: list[str] = []
-    for claim in (claim for claim in claims if isinstance(claim, Claim)):  # metrics of runs are not compared
+    for claim in claims:
         own = f"{short_name(experiment)}/{claim.id}"
         for other in claim.against:
             pair = " and ".join(sorted((own, other.id)))
@@ -43,7 +43,7 @@ def _known(lab: Lab, pair: str) -> bool:
     return queued or any(pair in mention.text for mention in Diary(lab.diary).questions())
 
 
-def _question(lab: Lab, pair: str, own: str, claim: Claim, other: str, sentence: str, n: int) -> Mention:
+def _question(lab: Lab, pair: str, own: str, claim: Claim | RunClaim, other: str, sentence: str, n: int) -> Mention:
     return Mention(
         id="",
         to=lab.config.human,

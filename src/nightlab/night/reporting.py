@@ -20,8 +20,9 @@ from nightlab.evidence.notebook import NOTEBOOK
 from nightlab.evidence.page import PAGE, write_page
 from nightlab.evidence.printing import PDF
 from nightlab.evidence.report import compile_report, compile_text
+from nightlab.evidence.run_analysis import RunAnalysis
 from nightlab.evidence.run_report import compile_run_report, compile_run_text
-from nightlab.evidence.runs import RunAnalysis, analyze_runs, analyze_runs_again, is_run
+from nightlab.evidence.runs import analyze_runs, analyze_runs_again, is_run
 from nightlab.evidence.sandbox import render
 from nightlab.experiments.marks import MARKS
 from nightlab.lab import Lab
@@ -41,8 +42,11 @@ def analyze_experiment(lab: Lab, experiment: str) -> Analysis | RunAnalysis:
     folder = lab.experiment(experiment)
     nights = list(nights_of(lab, folder.name))
     events = [row for night in nights for row in EventLog(lab.night(night)).read()]
+    others = claims_of_others(lab, folder.name)
     if is_run(folder):
-        return analyze_runs(folder, events=events, cost=_cost(lab, nights), resamples=lab.config.bootstrap)
+        cost, resamples = _cost(lab, nights), lab.config.bootstrap
+        with _DRAWING:
+            return analyze_runs(folder, events=events, cost=cost, resamples=resamples, others=others)
     servers = manifests(lab)
     with _DRAWING:
         analysis = analyze(
@@ -51,7 +55,7 @@ def analyze_experiment(lab: Lab, experiment: str) -> Analysis | RunAnalysis:
             events=events,
             cost=_cost(lab, nights),
             resamples=lab.config.bootstrap,
-            others=claims_of_others(lab, folder.name),
+            others=others,
             folders=folders_of_others(lab, folder.name),
         )
         _KEPT[folder] = (_stamp(folder), analysis)
@@ -91,7 +95,8 @@ def report_experiment(lab: Lab, experiment: str) -> Path:
     """
     folder = lab.experiment(experiment)
     if is_run(folder):
-        path = compile_run_report(folder)
+        with _DRAWING:
+            path = compile_run_report(folder)
     else:
         with _DRAWING:
             stamp, analysis = _KEPT.get(folder, (None, None))
@@ -121,7 +126,7 @@ def compile_words(lab: Lab, experiment: str, text: str) -> str:
         return render(text, {}, WORDS)
     if is_run(folder):
         with tempfile.TemporaryDirectory() as place:
-            return compile_run_text(text, WORDS, analyze_runs_again(folder, Path(place)), names)
+            return compile_run_text(text, WORDS, analyze_runs_again(folder, Path(place), pictures=False), names)
     with _DRAWING:
         stamp, analysis = _KEPT.get(folder, (None, None))
         if analysis is None or stamp != _stamp(folder):
