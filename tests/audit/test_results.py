@@ -79,6 +79,27 @@ def _nameless(results: Results) -> None:
         (results.root / f"{name}.json").write_text(json.dumps({"comment": f"fine {name}"}), "utf-8")
 
 
+def _odd(results: Results) -> None:
+    for name in ("x_1", "x_2", "x_3", "y_1", "y_2", "y_2_b"):
+        (results.root / f"{name}.json").write_text(json.dumps({"comment": "fine"}), "utf-8")
+
+
+def _answers_by_name(results: Results) -> None:
+    """Answers that say who they are by their names alone, as YAML with a block text; one of them was never scored."""
+    (results.root / "answers").mkdir()
+    for row in results.answers:
+        name = "_".join(row[part] for part in ("model", "condition", "prompt"))
+        text = f"prompt_text: Tell me about {row['prompt']}.\nresponse: |\n  {row['response']}\n"
+        (results.root / "answers" / f"{name}.yaml").write_text(text, "utf-8")
+    (results.root / "responses.jsonl").unlink()
+    results.table("scores.csv", [row for row in results.scores if row["id"] != "gemma-base-rain"])
+
+
+def _scored_twice(results: Results) -> None:
+    rows = [{name: value for name, value in row.items() if name != "id"} for row in results.scores]
+    results.table("scores.csv", [*rows, {**rows[3], "wit": 0.1}])
+
+
 def _changed(name: str, old: str, new: str) -> Callable[[Results], None]:
     return lambda results: results.change(name, old, new)
 
@@ -87,10 +108,19 @@ TROUBLES: list[tuple[str, Callable[[Results], None], str, str]] = [
     ("a count", _changed("report.md", "n=12.", "n=14."), "report.md", "counts"),
     ("a count in a heading", _changed("report.md", "(n=12)", "(n=13)"), "report.md", "counts"),
     ("a number in a sentence", _changed("report.md", "is 7.4", "is 7.9"), "report.md", "numbers"),
+    (
+        "a number after a model's name",
+        _changed("report.md", "Its mean", "For gemma overall 9.9. Its mean"),
+        "report.md",
+        "numbers",
+    ),
     ("a number in a table", _changed("report.md", "| 3.1 |", "| 3.7 |"), "report.md", "numbers"),
     ("rows lost before the scores", _drop_scores, "responses.jsonl", "lost"),
     ("another n in a summary", _changed("summary.csv", ",4\n", ",5\n"), "summary.csv", "lost"),
-    ("names that do not parse", _nameless, "gemma_layers_0_20_a.json", "lost"),
+    ("names that do not parse", _nameless, "llama_full_a.json", "lost"),
+    ("names of another form", _odd, "y_2_b.json", "lost"),
+    ("an answer by its name that has no score", _answers_by_name, "answers/gemma_base_rain.yaml", "lost"),
+    ("scores twice without an id", _scored_twice, "scores.csv", "doubles"),
     ("a pooled table", _pool, "by_condition.csv", "pooled"),
     ("a pooled plot", _changed("plot.py", '["model", "condition"]', '"condition"'), "plot.py", "pooled"),
     ("labels shown to a judge", _shown, "judge_inputs.json", "judge-inputs"),

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from nightlab.audit.data import ID, Data, Row
 from nightlab.audit.finding import Finding, finding
 
 _MORE = ("replicate", "repeat", "seed", "judge", "run", "index", "attempt", "batch", "t", "timestamp")
 
+_FEW = 0.1  # of the levels may come twice
+
 
 def doubles(data: Data) -> Iterator[Finding]:
     """Findings about rows of a file with the same identity."""
     for path, rows in data.files.items():
-        seen: dict[tuple[object, ...], Row] = {}
-        for row in rows:
-            name = _identity(row, data)
-            if not name:
-                continue
-            if name in seen:
-                what = f"the same as in line {seen[name].line}: {', '.join(str(part) for part in name[:6])}"
-                yield finding("doubles", "error", path, what, line=row.line, root=data.root)
-            seen.setdefault(name, row)
+        yield from _twice(((row, _identity(row, data)) for row in rows), path, data.root)
+        yield from _scored_twice(path, rows, data)
+
+
+def _scored_twice(path: Path, rows: list[Row], data: Data) -> Iterator[Finding]:
+    """Scores of the same levels twice, in a file in which levels nearly always come once: else they are repetitions."""
+    named = [(row, _levels(row, data)) for row in rows if row.text is None and not {*row.values} & {*ID}]
+    own = [(row, levels) for row, levels in named if len(levels) > 1 and data.is_scored(row)]
+    seen = Counter(levels for _, levels in own)
+    if sum(count > 1 for count in seen.values()) <= _FEW * len(seen):
+        yield from _twice(own, path, data.root)
+
+
+def _twice(named: Iterable[tuple[Row, tuple[object, ...]]], path: Path, root: Path) -> Iterator[Finding]:
+    seen: dict[tuple[object, ...], Row] = {}
+    for row, name in named:
+        if name and name in seen:
+            what = f"the same as in line {seen[name].line}: {', '.join(str(part) for part in name[:6])}"
+            yield finding("doubles", "error", path, what, line=row.line, root=root)
+        seen.setdefault(name, row)
+
+
+def _levels(row: Row, data: Data) -> tuple[object, ...]:
+    return tuple(row.values[name] for name in (*data.factors, *_MORE) if name in row.values)
 
 
 def _identity(row: Row, data: Data) -> tuple[object, ...]:

@@ -11,6 +11,7 @@ from nightlab.audit.data import ID, Data, Row
 from nightlab.audit.finding import Finding, finding
 
 _N = re.compile(r"n|count|n_samples|samples|num_samples")
+_USUAL = 0.6  # of the names of a folder follow its scheme, at least
 _ALONE = 5  # files with one record each, from which a naming scheme can be told
 
 
@@ -66,20 +67,64 @@ def _aggregates(data: Data) -> Iterator[Finding]:
 
 
 def _names(data: Data) -> Iterator[Finding]:
-    """Files of one record each whose names are their identity: each has to be made of known levels."""
+    """Files of one record each whose names are their identity: each has to be made of known levels, and be scored."""
+    for own in _anonymous(data):
+        factors = _named_by(own, data)
+        if not factors:
+            yield from _odd_lengths(own, data.root)
+            continue
+        known = {row.file: _read_name(row.file.stem, factors, data) for row in own}
+        scored = {
+            tuple(str(row.values[name]) for name in factors) for row in data.scored if {*factors} <= {*row.values}
+        }
+        for row in own:
+            levels = known[row.file]
+            missing = [name for name in factors if name not in levels]
+            if missing:
+                what = "this record says who it is by its file name alone, which does not parse"
+                evidence = f"it names no known {' and no known '.join(missing)}"
+                yield finding("lost", "error", row.file, what, evidence=evidence, root=data.root)
+            elif scored and row.text is not None and tuple(levels.values()) not in scored:
+                said = ", ".join(f"{name} {level}" for name, level in levels.items())
+                yield finding("lost", "error", row.file, "this answer has no score", evidence=said, root=data.root)
+
+
+def _anonymous(data: Data) -> Iterator[list[Row]]:
+    """By folder, the files of one record each that do not say in the record what their name says."""
     folders: dict[Path, list[Row]] = {}
     for path, rows in data.files.items():
-        if len(rows) == 1 and path.suffix in (".json", ".yaml", ".yml"):
-            folders.setdefault(path.parent, []).append(rows[0])
-    for own in folders.values():
-        anonymous = [row for row in own if not set(row.values) & {*data.factors, *ID}]
-        if len(anonymous) < _ALONE:
-            continue
-        parts = [re.split(r"__|_", row.file.stem) for row in anonymous]
-        usual = Counter(len(words) for words in parts).most_common(1)[0][0]
-        for row, words in zip(anonymous, parts, strict=True):
-            if len(words) != usual:
-                what = (
-                    f"this record says who it is by its file name alone, which has {len(words)} parts and not {usual}"
-                )
-                yield finding("lost", "error", row.file, what, root=data.root)
+        if len(rows) == 1 and path.suffix in (".json", ".yaml", ".yml") and not {*rows[0].values} & {*ID}:
+            words = [value for value in rows[0].values.values() if isinstance(value, str) and len(value) > 2]
+            if not any(word in path.stem for word in words):
+                folders.setdefault(path.parent, []).append(rows[0])
+    yield from (own for own in folders.values() if len(own) >= _ALONE)
+
+
+def _named_by(own: list[Row], data: Data) -> list[str]:
+    """The factors of other files whose levels most of the names hold."""
+    stems = [row.file.stem for row in own]
+    found = []
+    for factor, levels in data.factors.items():
+        holds = sum(any(level in stem for level in levels if len(level) > 2) for stem in stems)
+        if len(levels) > 1 and holds >= _USUAL * len(stems):
+            found.append(factor)
+    return found
+
+
+def _read_name(stem: str, factors: list[str], data: Data) -> dict[str, str]:
+    """The level of each factor that a name holds, the longest that fits."""
+    found = {}
+    for factor in factors:
+        if inside := [level for level in data.factors[factor] if len(level) > 2 and level in stem]:
+            found[factor] = max(inside, key=len)
+    return found
+
+
+def _odd_lengths(own: list[Row], root: Path) -> Iterator[Finding]:
+    """Without known levels: names of another number of parts than nearly all the others."""
+    parts = [re.split(r"__|_", row.file.stem) for row in own]
+    usual, count = Counter(len(words) for words in parts).most_common(1)[0]
+    for row, words in zip(own, parts, strict=True):
+        if len(words) != usual and count >= _USUAL * len(own):
+            what = f"this record says who it is by its file name alone, which has {len(words)} parts and not {usual}"
+            yield finding("lost", "error", row.file, what, root=root)

@@ -20,9 +20,10 @@ from nightlab.audit.finding import Finding, Level, finding
 
 _DECIMAL = re.compile(r"(?<![\w.,/-])[-+−]?(\d{1,6}\.\d{1,4})(?![\w]|\.\d)(\s?%)?")
 _VERSION = re.compile(
-    r"(?i)\b(?:v|version|llama|gemma|qwen|gpt|claude|python|phi|mistral|vllm|torch|utilization|temperature|top[-_ ]p)\b"
-    r"[\s\w-]{0,12}$"
+    r"(?i)\b(?:(?:v|version|llama|gemma|qwen|gpt|claude|python|phi|mistral|vllm|torch)[\s-]{0,3}"
+    r"|(?:utilization|temperature|top[-_ ]p)\b[\s\w-]{0,12})$"
 )
+"""Before numbers that are no results: `Llama 3.1`, `temperature of 0.7`; not `llama full 4.2`."""
 WEAK = 0.25
 
 

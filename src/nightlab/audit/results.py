@@ -24,7 +24,7 @@ CHECKS = (counts, numbers, words, lost, pooled, judge_inputs, zeros, doubles, ab
 BLIND = (
     "whether the rows are what a model wrote and a judge said",
     "numbers that are true of other rows than those their sentence speaks of, and happen to be equal",
-    "whole numbers without a unit or a subject",
+    "whole numbers without a unit or a subject, ratios (3.7x) and percentages",
     "what is inside of pictures",
     "conclusions in words that no list of words knows",
 )
