@@ -186,20 +186,24 @@ def checks(rubric: Rubric, **scores: tuple[float | None, float | None]) -> list[
     ]
 
 
-def test_one_gold_item_that_is_missed_rejects_a_batch_of_five(study: Answered) -> None:
+def test_a_batch_of_five_bears_one_gold_item_that_is_missed_and_none_that_is_far_off(study: Answered) -> None:
     rubric = Rubric.load(study.plan.rubric)
     assert audit(checks(rubric), rubric) == ""
     assert audit(checks(rubric, more=(6, 2)), rubric) == ""
-    assert "the first is more" in audit(checks(rubric, more=(0, 1)), rubric)
+    assert audit(checks(rubric, more=(2, 1)), rubric) == ""
+    assert "2 of 5 gold items were scored too far off" in audit(checks(rubric, more=(2, 1), dark=(5, 3)), rubric)
+    assert audit(checks(rubric, more=(0, 1)), rubric) == "one of 5 gold items is off by 7 in joy: more"
     assert "2 of 5 gold items have no score" in audit(checks(rubric, more=(None, 1), some=(None, 1)), rubric)
 
 
 def test_copies_that_differ_reject_a_batch(study: Answered) -> None:
     rubric = Rubric.load(study.plan.rubric)
     same = Check("copy", "k", "p", 3, "", {"joy": 4, "gloom": 1}, {"joy": 5, "gloom": 1})
-    other = Check("copy", "l", "p", 3, "", {"joy": 4, "gloom": 1}, {"joy": 9, "gloom": 1})
-    assert audit([same, same], rubric) == ""
-    assert "1 of 2 copies" in audit([same, other], rubric)
+    other = Check("copy", "l", "p", 3, "", {"joy": 4, "gloom": 1}, {"joy": 9, "gloom": 2})
+    least = Check("copy", "m", "p", 3, "", {"joy": 1, "gloom": 1}, {"joy": 9, "gloom": 1})
+    assert audit([same, other], rubric) == audit([same, same], rubric) == ""
+    assert "2 of 2 copies" in audit([other, other], rubric)
+    assert audit([same, least], rubric) == "one of 2 copies is off by 8 in joy: m"
 
 
 def test_known_items_stand_anywhere_and_copies_far_from_their_originals(study: Answered) -> None:

@@ -2,12 +2,18 @@
 
 Gold items have agreed scores; two of them, the sentinels, stand for the two ends of the scale; copies are samples of
 the batch that are shown twice under different ids. A batch is rejected where known items have no score, the sentinels
-are in the wrong order or too close, gold items are missed, or copies get different scores. Limits: the rules are
-thresholds, chosen to fail a judge that is constant, reversed or mixes items up; they do not prove a good one.
+are in the wrong order or too close, gold items get one another's scores or are missed, or copies get different scores.
+
+The thresholds follow from one number: an honest judge's scores scatter by NOISE, a tenth of the range (a point of ten).
+They are where such a judge fails in two batches of a hundred at most, and one that is constant or reversed in all
+whose sentinels are half a range apart (tests/judging/test_thresholds.py). A judge that scatters by one and a half
+points fails in about one of twenty. Limit: they do not prove a good judge.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +23,20 @@ from nightlab.experiments.gold import TOLERANCE, Gold
 from nightlab.experiments.rubric import Rubric
 
 MOST_GOLD = 8
-UNLIKE = 0.25
-"""A difference between expected scores, as a share of the range, that a judge must see."""
+NOISE = 0.1
+"""How far an honest judge's scores scatter (standard deviation), as a share of the range."""
+SURE = 3.5
+"""How many standard deviations away something must be to be no chance."""
+ALIKE = SURE * NOISE * 2**0.5
+"""What two honest scores of one text may differ by, in all dimensions together: items no further apart are alike."""
 SEEN = 0.5
-"""The share of that difference that its scores must have."""
+"""The share of the difference between the sentinels that a judge must see, where noise leaves as much."""
+FAR, FAR_APART = 0.5, 0.7
+"""More than this share of a range off is no noise: for a gold item, and for two scores of one text."""
+FINE = 3
+"""A range of fewer steps has no small errors."""
 UNANSWERED = 0.2
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -43,14 +58,34 @@ class Check:
         fields = {name: getattr(self, name) for name in names}
         return fields | {"expected": dict(self.expected), "scores": dict(self.scores)}
 
-    def error(self, rubric: Rubric) -> float | None:
-        """The mean distance from what was expected as a share of each range; None where nothing can be compared."""
-        parts = [
-            abs(score - wanted) / _width(rubric, name)
+    def errors(self, rubric: Rubric) -> dict[str, float]:
+        """The distance from what was expected by dimension, as a share of its range, where both are there."""
+        return {
+            name: abs(score - wanted) / _width(rubric, name)
             for name, wanted in self.expected.items()
             if wanted is not None and (score := self.scores.get(name)) is not None
-        ]
+        }
+
+    def error(self, rubric: Rubric) -> float | None:
+        """The mean of these distances; None where nothing can be compared."""
+        parts = self.errors(rubric).values()
         return sum(parts) / len(parts) if parts else None
+
+    def missed(self, rubric: Rubric) -> bool:
+        """Whether the mean distance is beyond what is tolerated: never less than one step of a scale.
+
+        Two scores of one text both scatter.
+        """
+        errors = self.errors(rubric)
+        steps = [1 / width for name in errors if (width := _width(rubric, name)) >= FINE]
+        allowed = max(self.tolerance, sum(steps) / len(errors) if errors else 0.0) + ROUNDING
+        return bool(errors) and sum(errors.values()) / len(errors) > allowed * (2**0.5 if self.kind == "copy" else 1)
+
+    def far_off(self, rubric: Rubric) -> str:
+        """The first dimension whose distance is no noise; empty where there is none."""
+        limit = FAR_APART if self.kind == "copy" else FAR
+        errors = self.errors(rubric).items()
+        return next((n for n, error in errors if error > limit + ROUNDING and _width(rubric, n) >= FINE), "")
 
 
 def sentinels(rubric: Rubric) -> dict[str, str]:
@@ -85,31 +120,56 @@ def audit(checks: Sequence[Check], rubric: Rubric) -> str:
     silent = [check for check in gold if None in check.scores.values() or not check.scores]
     if len(silent) > UNANSWERED * len(gold):
         return f"{len(silent)} of {len(gold)} gold items have no score"
-    found = _order(gold, rubric) or _missed("gold items", gold, rubric, len(gold) // 10)
-    return found or _missed("copies", copies, rubric, len(copies) // 4)
+    found = _sentinels(gold, rubric) or _mixed_up(gold, rubric)
+    found = found or _missed("gold items", gold, rubric, max(1, len(gold) // 4))
+    return found or _missed("copies", copies, rubric, len(copies) // 2)
 
 
-def _order(gold: Iterable[Check], rubric: Rubric) -> str:
+def _sentinels(gold: Iterable[Check], rubric: Rubric) -> str:
+    """What is wrong with the sentinels, in one dimension or in all together."""
     ends = sentinels(rubric)
-    low = [check for check in gold if ends.get(check.ref) == "base"]
-    high = [check for check in gold if ends.get(check.ref) == "full"]
-    for base in low:
-        for full in high:
-            for name in rubric.dimensions:
-                if why := _too_close(base, full, name, _width(rubric, name)):
-                    return why
-    return ""
+    known = {ends[check.ref]: check for check in gold if check.ref in ends}
+    if len(known) < 2:
+        return ""
+    apart = _apart(known["base"], known["full"], rubric)
+    for name, (wanted, seen) in apart.items():
+        if why := _too_close(name, wanted, seen, rubric):
+            return why
+    norm = math.hypot(*(wanted for wanted, _ in apart.values()))
+    if norm <= ALIKE:
+        return ""
+    share = sum(wanted * seen for wanted, seen in apart.values()) / norm**2
+    return f"the sentinels are {share:.0%} as far apart as was expected" if share < min(SEEN, 1 - ALIKE / norm) else ""
 
 
-def _too_close(base: Check, full: Check, name: str, width: float) -> str:
-    wanted = _difference(full.expected, base.expected, name)
-    seen = _difference(full.scores, base.scores, name)
-    if wanted is None or seen is None or abs(wanted) < UNLIKE * width:
+def _apart(one: Check, other: Check, rubric: Rubric) -> dict[str, tuple[float, float]]:
+    """How far the other lies above the one, expected and scored, by dimension as a share of its range."""
+    found = {}
+    for name in rubric.dimensions:
+        wanted, seen = _difference(other.expected, one.expected, name), _difference(other.scores, one.scores, name)
+        if wanted is not None and seen is not None:
+            found[name] = (wanted / _width(rubric, name), seen / _width(rubric, name))
+    return found
+
+
+def _too_close(name: str, wanted: float, seen: float, rubric: Rubric) -> str:
+    width = _width(rubric, name)
+    steps = 1 / (12 * width**2) if width >= FINE else 0.0  # the variance that whole numbers add
+    least = min(SEEN * abs(wanted), abs(wanted) - SURE * (2 * (NOISE**2 + steps)) ** 0.5)
+    if least <= 0 or seen * (1 if wanted > 0 else -1) >= least:
         return ""
     if seen * wanted < 0:
-        return f"the sentinels of {name} are in the wrong order: {full.ref} is {seen:+g} from {base.ref}"
-    if abs(seen) < SEEN * abs(wanted):
-        return f"the sentinels of {name} are {abs(seen):g} apart, and {abs(wanted):g} were expected"
+        return f"the sentinels of {name} are in the wrong order: the full one is {seen * width:+g} from the base"
+    return f"the sentinels of {name} are {abs(seen) * width:g} apart, and {abs(wanted) * width:g} were expected"
+
+
+def _mixed_up(gold: Sequence[Check], rubric: Rubric) -> str:
+    """Two gold items, clearly unlike, whose scores fit better the other way round."""
+    for one, other in itertools.combinations(gold, 2):
+        apart = _apart(one, other, rubric).values()
+        unlike = math.hypot(*(wanted for wanted, _ in apart)) > ALIKE
+        if unlike and sum(wanted * seen for wanted, seen in apart) < 0:
+            return f"{one.ref} and {other.ref} were scored as if each were the other"
     return ""
 
 
@@ -119,8 +179,11 @@ def _difference(one: Mapping[str, float | None], other: Mapping[str, float | Non
 
 
 def _missed(what: str, checks: Sequence[Check], rubric: Rubric, allowed: int) -> str:
-    errors = {check.ref: check.error(rubric) for check in checks}
-    over = [c.ref for c in checks if (error := errors[c.ref]) is not None and error > c.tolerance]
+    for check in checks:
+        if name := check.far_off(rubric):
+            off = check.errors(rubric)[name] * _width(rubric, name)
+            return f"one of {len(checks)} {what} is off by {off:g} in {name}: {check.ref}"
+    over = [check.ref for check in checks if check.missed(rubric)]
     if len(over) <= allowed:
         return ""
     return f"{len(over)} of {len(checks)} {what} were scored too far off, the first is {over[0]}"
