@@ -12,6 +12,8 @@ from nightlab.compute.local import Local
 from nightlab.errors import ServerError
 from nightlab.events import EventLog
 from nightlab.lab import Lab
+from nightlab.night import proof
+from nightlab.night.serving import endpoint_of
 from nightlab.servers.chat import Chat
 from nightlab.servers.engines import engine
 from nightlab.servers.failures import Present, catalogue, next_move
@@ -55,6 +57,21 @@ async def test_conditions_are_loaded_last_and_stay_and_a_dropped_adapter_without
         await server.prove_again(events, "end of a sweep")
     assert caught.value.failure == "adapter_gone"
     assert load(lab, manifest.id).state == "failed"
+
+
+async def test_an_adapter_that_cannot_be_loaded_again_is_said_with_its_class(
+    lab: Lab, place: Local, events: EventLog, conditions: dict[str, Compiled], double: Callable[..., Wanted]
+) -> None:
+    server = await Server.launch(lab, place, double(conditions), key="k1", night="n1")
+    manifest = await server.ensure_ready(events)
+    name = manifest.conditions["early"]
+    assert manifest.url is not None
+    async with Chat(manifest.url) as chat:
+        await chat.unload_adapter(name)
+    shutil.rmtree(manifest.adapters[name].path)
+    assert await proof.reload(lab, events, endpoint_of(manifest), name) is None
+    [told] = [row for row in events.read() if row["kind"] == "degradation"]
+    assert (told["what"], told["failure"]) == (f"{manifest.id} forgot an adapter", "lora_not_found")
 
 
 def test_where_nothing_else_is_left_a_batch_mixes_fewer_adapters() -> None:

@@ -103,7 +103,7 @@ async def test_an_adapter_that_memory_has_no_room_for_is_read_again_and_answers_
     async with Chat(manifest.url) as chat:
 
         async def text_of(name: str) -> str:
-            return (await chat.complete(ChatRequest(name, (Message("user", QUESTIONS[0]),), max_tokens=24))).text
+            return (await chat.complete(ChatRequest(name, (Message("user", QUESTIONS[0]),), max_tokens=4))).text
 
         for name in manifest.residency.resident:
             assert not await was_read(manifest, name, text_of(name)), manifest.adapters[name].condition
