@@ -106,7 +106,8 @@ def make_edge(folder: Path) -> tuple[Design, Schedule, Truth]:
     asked = {"kind": "greater", "dimension": DIMENSION, "left": left, "right": right, "by": 3.0}
     config["hypotheses"] = [{"id": "H", "statement": "By three points.", "prediction": asked}]
     config["stop"] = {"max_replicates": MOST}
-    del config["ranges"]
+    for name in ("ranges", "multiplicity", "analyses"):
+        config.pop(name, None)
     means = {("llama", "base"): 2.0, ("llama", "sarcasm_full"): 5.0}
     return *_frozen(folder, config), Truth("edge", means, {"H": "not supported"}, spread=1.0, chance=2.0)
 
