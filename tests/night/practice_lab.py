@@ -1,4 +1,4 @@
-"""A small experiment on one practice model, for tests that need a lab with real servers."""
+"""Small experiments on the practice models, for tests that need a lab with real servers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import yaml
 
 from nightlab.experiments.freeze import freeze
 from nightlab.experiments.plan import Plan
+from nightlab.founding.demo_lab import Demo, demo
 from nightlab.lab import Lab, shipped
 
 SHIPPED = shipped("experiments") / "exp_001_phase1_replication"
@@ -42,3 +43,18 @@ def small_plan(lab: Lab, model: str = "llama", *, conditions: tuple[str, ...] = 
     plan = Plan.load(Path(folder))
     freeze(plan)
     return plan
+
+
+def small_demo(root: Path, *models: str, seed: int = 7, **config: Any) -> Demo:
+    """The demo lab with some of its models, base and two conditions, and four prompts; no port of its plan is held."""
+    made = demo(root, seed=seed)
+    folder = made.lab.experiment(made.experiment)
+    plan = yaml.safe_load((folder / "config.yaml").read_text())
+    factors = plan["factors"]
+    factors["models"] = [model for model in factors["models"] if model["name"] in models]
+    factors["conditions"] = [f"conditions/{name}.yaml" for name in CONDITIONS]
+    factors["prompts"] = [f"prompts/{path.name}" for path in sorted((folder / "prompts").iterdir())[:4]]
+    hypotheses = [one for one in plan["hypotheses"] if one["id"] == "H4"]
+    plan |= {"hypotheses": hypotheses, "ranges": [], "serving": {"port": 0}, **config}
+    (folder / "config.yaml").write_text(yaml.safe_dump(plan))
+    return made

@@ -5,36 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from nightlab.events import EventLog
 from nightlab.files import JsonLines
-from nightlab.founding.demo_lab import Demo, demo
+from nightlab.founding.demo_lab import Demo
 from nightlab.judging.log import read_log
 from nightlab.night.night import run_night
 from nightlab.night.options import Options
 from nightlab.record.diary import Diary
 from nightlab.testing import FakeMessagesAPI
 from nightlab.testing.judges import judge_by_markers
+from tests.night.practice_lab import small_demo
 
 pytestmark = [pytest.mark.real, pytest.mark.slow(26)]
 
 
 def small(root: Path, **judge: object) -> Demo:
-    """The demo lab with one model, two conditions and three prompts, judged by Claude."""
-    made = demo(root, seed=7)
-    folder = made.lab.experiment(made.experiment)
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    factors = config["factors"]
-    factors["models"] = [model for model in factors["models"] if model["name"] == "llama"]
-    factors["conditions"] = ["conditions/layers_0_20.yaml", "conditions/sarcasm_full.yaml"]
-    factors["prompts"] = [f"prompts/{path.name}" for path in sorted((folder / "prompts").iterdir())[:4]]
-    config["hypotheses"] = [one for one in config["hypotheses"] if one["id"] == "H4"]
-    config["multiplicity"] = "holm"
-    config |= {"judge": {"rubric": "rubric.md", "by": "claude", **judge}, "serving": {"port": 0}}
-    config["ranges"] = []
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    return made
+    """The small demo lab with one model, judged by Claude."""
+    return small_demo(root, "llama", multiplicity="holm", judge={"rubric": "rubric.md", "by": "claude", **judge})
 
 
 @pytest.fixture
