@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,15 +18,24 @@ from nightlab.evidence.context import read_context
 from nightlab.evidence.report import compile_report
 from nightlab.files import JsonLines
 
-from .conftest import Make
+from .conftest import SERVERS, Make, toy
 
 Servers = list[dict[str, Any]]
 
 
-def finished(folder: Path, servers: Servers) -> Path:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An experiment with its analysis and its report; read by tests, never changed."""
+    folder = toy(tmp_path_factory.mktemp("finished") / "exp_001_toy").folder
     events = [{"kind": "degradation", "what": "one judge slept", "t": "2026-11-23T02:14:07.123Z"}]
-    compile_report(folder, analyze(folder, servers=servers, events=events, cost={"usd": 0.0}, resamples=400))
+    compile_report(folder, analyze(folder, servers=SERVERS, events=events, cost={"usd": 0.0}, resamples=400))
     return folder
+
+
+@pytest.fixture
+def finished(template: Path, tmp_path: Path) -> Path:
+    """A copy of the finished experiment."""
+    return shutil.copytree(template, tmp_path / template.name)
 
 
 def generated(folder: Path) -> dict[str, bytes]:
@@ -34,32 +44,29 @@ def generated(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_a_rebuild_is_byte_identical(make: Make, servers: Servers) -> None:
-    folder = finished(make().folder, servers)
-    before = generated(folder)
+def test_a_rebuild_is_byte_identical(finished: Path) -> None:
+    before = generated(finished)
     assert len(before) == 5 + 9 + 2
-    assert rebuild(folder) == []
-    assert generated(folder) == before
+    assert rebuild(finished) == []
+    assert generated(finished) == before
 
 
 @pytest.mark.slow
-def test_a_rebuild_names_what_changed_and_makes_what_is_gone(make: Make, servers: Servers) -> None:
-    made = make()
-    folder = finished(made.folder, servers)
-    before = generated(folder)
+def test_a_rebuild_names_what_changed_and_makes_what_is_gone(finished: Path) -> None:
+    folder, before = finished, generated(finished)
     (folder / "tables" / "means.csv").unlink()
     (folder / "claims.yaml").write_text("claims: [typed by hand]\n", "utf-8")
     assert {path.name for path in rebuild(folder)} == {"means.csv", "claims.yaml"}
     assert generated(folder) == before
-    made.judgments[9]["scores"]["sarcasm"] += 1
-    made.write()
+    rows = [json.loads(line) for line in (folder / "judgments.jsonl").read_text("utf-8").splitlines()]
+    rows[9]["scores"]["sarcasm"] += 1
+    (folder / "judgments.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     assert "report.md" in {path.name for path in rebuild(folder)}
 
 
 @pytest.mark.slow
-def test_the_script_runs_by_itself(make: Make, servers: Servers) -> None:
-    folder = finished(make().folder, servers)
-    before = generated(folder)
+def test_the_script_runs_by_itself(finished: Path) -> None:
+    folder, before = finished, generated(finished)
     for path in folder.glob("figs/*"):
         path.unlink()
     done = subprocess.run([sys.executable, "reproduce.py"], cwd=folder, capture_output=True, text=True, check=True)
@@ -68,20 +75,18 @@ def test_the_script_runs_by_itself(make: Make, servers: Servers) -> None:
     assert 'dependencies = ["nightlab==' in (folder / "reproduce.py").read_text("utf-8")
 
 
-def test_the_snapshot_keeps_what_concerns_the_experiment(make: Make, servers: Servers) -> None:
-    folder = finished(make().folder, servers)
-    context = read_context(folder)
+def test_the_snapshot_keeps_what_concerns_the_experiment(template: Path) -> None:
+    context = read_context(template)
     assert context.servers is not None
     assert [server["id"] for server in context.servers] == ["srv-llama", "srv-gemma", "srv-qwen"]
     assert [event["what"] for event in context.told("degradation")] == ["one judge slept"]
     assert context.cost == {"usd": 0.0}
 
 
-def test_a_damaged_snapshot_is_named(make: Make, servers: Servers) -> None:
-    folder = finished(make().folder, servers)
-    (folder / "evidence.json").write_text("{", "utf-8")
+def test_a_damaged_snapshot_is_named(finished: Path) -> None:
+    (finished / "evidence.json").write_text("{", "utf-8")
     with pytest.raises(StorageError, match="snapshot"):
-        rebuild(folder)
+        rebuild(finished)
 
 
 def test_an_experiment_that_was_never_analysed_can_be_rebuilt_without_claims(make: Make) -> None:
