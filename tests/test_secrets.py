@@ -92,7 +92,7 @@ def test_it_is_cheap() -> None:
         "what": "high and low, the rough enough " * 12,
         "n": list(range(20)),
     }
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(1000):
         redactor.data(row)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5

@@ -132,7 +132,7 @@ def test_tail_of_a_dead_night_does_not_wait(lab: Lab, call: Call) -> None:
     EventLog(lab.night(NIGHT)).emit("night_started", limits={})
     start = time.monotonic()
     assert call("tail", "-f").exit_code == 0
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
 
 
 def test_inbox(call: Call, night: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:

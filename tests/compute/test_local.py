@@ -35,7 +35,7 @@ def place(tmp_path: Path) -> Iterator[Local]:
         job.stop(grace=0.1)
 
 
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -174,7 +174,7 @@ def test_stop_kills_what_ignores_term(place: Local, tmp_path: Path) -> None:
     job.stop(grace=0.3)
     assert not alive(pid)
     assert (job.state(), job.exit_code()) == ("stopped", -9)
-    assert 0.3 <= time.monotonic() - start < 5
+    assert 0.3 <= time.monotonic() - start < 30
 
 
 def test_what_a_command_leaves_behind_ends_with_it(place: Local, tmp_path: Path) -> None:
@@ -222,16 +222,16 @@ def test_a_pid_that_is_used_again_is_another_process(place: Local, tmp_path: Pat
 
 
 def test_the_lease_ends_a_job_whose_owner_is_gone(place: Local, tmp_path: Path) -> None:
-    job = place.start(spec("lease", "echo $$; sleep 60", tmp_path, lease=0.6))
+    job = place.start(spec("lease", "echo $$; sleep 60", tmp_path, lease=1.5))
     (pid,) = numbers(job.log, 1)
     start = time.monotonic()
-    while time.monotonic() - start < 0.9:
+    while time.monotonic() - start < 2.0:
         job.renew()
         time.sleep(0.1)
     assert job.state() == "running", "a renewed lease holds"
     start = time.monotonic()
     assert job.wait(60) == "stopped"
-    assert time.monotonic() - start < 2 * 0.6 + 0.5
+    assert time.monotonic() - start < 10
     assert job.reason() == "lease"
     assert not alive(pid)
 

