@@ -5,7 +5,7 @@ random share of the pause until the next event for the instants between, where t
 every half millisecond, so the kill comes about 1-10 ms behind the line; where it fell is counted and told.
 
     python bench/killtest.py                      every boundary and as many instants between, of the whole demo night
-    python bench/killtest.py --small --sample 40 --each 10 --who all   what continuous integration runs
+    python bench/killtest.py --small --sample 40 --each 20 --who all   what continuous integration runs
 
 Where the supervisor alone was killed, its worker is taken over at once by another `nightlab run` in the first half of a
 night, and goes on alone in the second.

@@ -16,13 +16,15 @@ from nightlab.errors import NightlabError
 from nightlab.files import write_atomic
 from nightlab.lab import Lab
 from nightlab.night.options import Launch, named
+from nightlab.processes import Lasting
 
 LAUNCH, OUTCOME, LOG = "launch.json", "outcome.json", "log.txt"
 
 
 def work(launch: Launch) -> dict[str, Any]:
     """Run the night of a launch to its end; its result and whether it was only closed. Raises NightlabError."""
-    from nightlab.night.night import run_one
+    with Lasting():
+        from nightlab.night.night import run_one
 
     lab = Lab.open(Path(launch.lab), launch.flags)
     make = named(launch.brain)

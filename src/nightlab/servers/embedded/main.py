@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightlab.errors import AdapterError, UsageError
+from nightlab.processes import Lasting
 
 if TYPE_CHECKING:
     from nightlab.servers.embedded.http import Service
@@ -55,7 +56,8 @@ def serve(
     if dtype not in DTYPES:
         raise UsageError(f"no type {dtype!r} for the numbers", hint=f"known: {', '.join(DTYPES)}")
     size = Size(max_batch, max_model_len, threads, device, dtype)
-    service = _prepare(folder, served_name or folder.name, named, size)
+    with Lasting():
+        service = _prepare(folder, served_name or folder.name, named, size)
     asyncio.run(_listen(service, sock))
     sys.stdout.flush()
     os._exit(0)  # nothing is left to save, and taking torch apart would last longer than a stop may
