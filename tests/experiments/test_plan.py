@@ -201,16 +201,16 @@ def test_ranges_are_needed_to_compare_ranges(study: Study) -> None:
     assert "under `ranges`" in refusal(study.write(ranges=[], hypotheses=hypotheses))
 
 
+NO_RULES: list[object] = ["none", {}, {"none": "x"}, {"sequence": []}, {"sequence": [1]}, {"bonferroni": 1}, ["H1"]]
+
+
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
         ({"sequence": ["H1", "H3"]}, "the hypothesis 'H3', which the plan does not have"),
         ({"sequence": ["H1"]}, "names H2 0 times, not once"),
         ({"sequence": ["H1", "H2", "H1"]}, "names H1 2 times, not once"),
-        ({"sequence": []}, "multiplicity"),
-        ({"none": ""}, "multiplicity"),
-        ("none", "{none: why they are not corrected for one another}"),
-        ({"bonferroni": 1}, "must be holm, {sequence: [H2, H1, ...]}"),
+        *((rule, "`multiplicity` must be holm, {sequence: [H2, H1, ...]} or {none: a sentence") for rule in NO_RULES),
     ],
 )
 def test_how_hypotheses_are_corrected_for_one_another_is_said_in_one_of_three_ways(

@@ -159,6 +159,9 @@ class Expected(Record):
     within: float = Field(ge=0)
 
 
+SHORTEST_REASON = 10  # characters
+
+
 class InOrder(Record):
     """Hypotheses are tested one after another, each at the whole error, up to the first that stays undecided."""
 
@@ -168,15 +171,21 @@ class InOrder(Record):
 class Uncorrected(Record):
     """Hypotheses are not corrected for one another, for a reason that the report gives."""
 
-    none: Annotated[str, Field(min_length=10)]
+    none: Name
 
 
 def _known_rule(value: object) -> object:
-    if value == "report":  # the word of plans that were frozen before a reason was asked for
-        return {"none": "the plan was frozen before a reason was asked for"}
-    if value == "holm" or isinstance(value, Record) or (isinstance(value, dict) and set(value) <= {"sequence", "none"}):
-        return value
-    raise ValueError("must be holm, {sequence: [H2, H1, ...]} or {none: why they are not corrected for one another}")
+    """One of the three ways, or one sentence that names them: the errors of a union name none."""
+    match value:
+        case "holm" | InOrder() | Uncorrected():
+            return value
+        case "report":  # the word of plans that were frozen before a reason was asked for
+            return Uncorrected(none="the plan was frozen before a reason was asked for")
+        case {"sequence": [*order], **rest} if order and not rest and all(isinstance(name, str) for name in order):
+            return InOrder(sequence=order)
+        case {"none": str(why), **rest} if len(why.strip()) >= SHORTEST_REASON and not rest:
+            return Uncorrected(none=why)
+    raise ValueError("must be holm, {sequence: [H2, H1, ...]} or {none: a sentence that says why nothing is corrected}")
 
 
 Multiplicity = Annotated[Literal["holm"] | InOrder | Uncorrected, BeforeValidator(_known_rule)]
