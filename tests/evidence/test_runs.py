@@ -87,10 +87,13 @@ def test_another_command_or_grid_is_another_quantity(tmp_path: Path) -> None:
         assert analyze_runs(other.folder, others=others).claims[0].against == ()
 
 
+@pytest.mark.slow
 def test_a_claim_is_exploratory_where_its_plan_did_not_come_first(tmp_path: Path) -> None:
     search = {"metric": "loss", "baseline": {"rank": 1, "width": 8}, "repeats": 4}
     searched = analyze_runs(measured(tmp_path / "exp_001_a", search=search).folder)
     assert [c.confirmatory for c in searched.claims] == [False]
+    said = compile_run_report(tmp_path / "exp_001_a").read_text("utf-8")
+    assert "Ended with **rank 4, width 8**: 2 changes kept; the median went from 2.023 to 1.023." in said
     early = analyze_runs(measured(tmp_path / "exp_002_b", t=EARLIER).folder)
     assert [c.confirmatory for c in early.claims] == [False]
     assert "what is claimed is exploratory: 24 runs are older than the frozen plan" in early.caveats

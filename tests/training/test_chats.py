@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from nightlab.cli import cli
 from nightlab.errors import UsageError
 from nightlab.training.chats import held_out, read_chats
 from nightlab.training.recipe import read_recipe
@@ -76,6 +78,7 @@ def test_a_recipe_file_is_overridden_by_flags_and_finds_what_stands_beside_it(tm
     [
         ("model: m\ndata: d\nrnak: 8\n", "unknown key `rnak`", "did you mean `rank`?"),
         ("data: d\n", "`model` is missing", "nightlab train --help"),
+        ("rank: 8\n", "`model` is missing (and 1 more)", "nightlab train --help"),
         ("model: m\ndata: d\nrank: 0\n", "`rank` must be greater than or equal to 1", ""),
         ("- model\n", "must be a mapping", "model:"),
     ],
@@ -94,3 +97,14 @@ def test_what_makes_the_adapter_is_its_identity(tmp_path: Path) -> None:
     assert first.identity("d", "m") == read_recipe(None, {"model": "x", "data": "y"}).identity("d", "m")
     assert first.identity("d", "m") != read_recipe(None, {"model": "a", "data": "b", "seed": 1}).identity("d", "m")
     assert first.identity("d", "m") != first.identity("other data", "m")
+
+
+def test_an_estimate_says_memory_and_steps(tmp_path: Path) -> None:
+    path = tmp_path / "chats.jsonl"
+    path.write_text("\n".join(GOOD.replace("Hi", f"Hi {n}") for n in range(40)), encoding="utf-8")
+    words = ["train", "--model", "practice:llama", "--data", str(path), "--batch", "9", "--epochs", "3", "--estimate"]
+    done = CliRunner().invoke(cli, [*words, "--json"])
+    told = json.loads(done.output)
+    assert told["steps"] == 3 * 4, "36 chats to learn from"
+    assert told["gib"] > 0
+    assert "12 steps of 9 chats, of 36 to learn from" in CliRunner().invoke(cli, words).output

@@ -103,10 +103,17 @@ def _show(card: dict[str, Any], folder: Path, as_json: bool) -> None:
 
 
 def _estimate(recipe: Recipe, as_json: bool) -> None:
+    """Say the memory on one GPU, and the steps where the data are here."""
+    from nightlab.training.chats import held_out, read_chats
     from nightlab.training.memory import estimate as needed
 
-    found = needed(recipe)
-    click.echo(json.dumps(found.document()) if as_json else found.text())
+    found, data = needed(recipe), Path(recipe.data).expanduser()
+    steps, told = recipe.steps, f"how many steps: the data are not here ({data})"
+    if data.is_file():
+        learned, _ = held_out(read_chats(data).rows, recipe.held_out, recipe.seed)
+        steps = recipe.steps_for(len(learned))
+        told = f"{steps} steps of {recipe.batch} chats, of {len(learned)} to learn from"
+    click.echo(json.dumps(found.document() | {"steps": steps}) if as_json else f"{found.text()}\n{told}")
 
 
 @contextmanager

@@ -132,7 +132,21 @@ def _search(analysis: RunAnalysis) -> Markdown:
          f"{d.value:.4g}", f"{d.gain:.4g}", f"{d.needed:.4g}")
         for d in analysis.decisions
     ]  # fmt: skip
-    return table(("tried", "verdict", analysis.config.search.metric, "gain", "needed (noise floor)"), rows)
+    steps = table(("tried", "verdict", analysis.config.search.metric, "gain", "needed (noise floor)"), rows)
+    return Markdown(f"{_best(analysis)}\n\n{steps}")
+
+
+def _best(analysis: RunAnalysis) -> Markdown:
+    """What the search ended with, and how far it is from its baseline."""
+    kept = [d for d in analysis.decisions if d.verdict in ("baseline", "kept")]
+    if not kept:
+        return Markdown("Nothing is decided: the baseline has too few runs.")
+    first, best = kept[0], kept[-1]
+    if best is first:
+        return Markdown("The baseline stays: no change gained more than the noise.")
+    point = ", ".join(f"{name} {value}" for name, value in best.params.items())
+    gained = f"{len(kept) - 1} changes kept; the median went from {first.value:.4g} to {best.value:.4g}"
+    return Markdown(f"Ended with {bold(point)}: {gained}.")
 
 
 def _counts(analysis: RunAnalysis) -> Markdown:

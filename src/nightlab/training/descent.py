@@ -113,8 +113,3 @@ class Descent:
 
     def _epoch(self) -> float:
         return round(self.step * self.recipe.batch / len(self.rows), 3)
-
-
-def planned_steps(recipe: Recipe, rows: int) -> int:
-    """How many steps a training takes: as given, else what its epochs make."""
-    return recipe.steps or max(1, round(recipe.epochs * -(-rows // recipe.batch)))

@@ -60,6 +60,10 @@ class Recipe(BaseModel):
         """Forward passes of one optimiser step."""
         return -(-self.batch // self.micro_batch)
 
+    def steps_for(self, rows: int) -> int:
+        """How many steps a training on so many chats takes: as given, else what its epochs make."""
+        return self.steps or max(1, round(self.epochs * -(-rows // self.batch)))
+
     def identity(self, data_sha: str, model_sha: str) -> str:
         """The hash of everything that makes the adapter: paths and the rhythm of checkpoints do not count."""
         given = self.model_dump(exclude={"model", "data", "revision", "checkpoint_every"})
@@ -81,7 +85,7 @@ def read_recipe(path: Path | None, given: Mapping[str, Any]) -> Recipe:
         return Recipe.model_validate(content)
     except ValidationError as error:
         what, hint = sentence(error, Recipe)
-        if hint is None and what.endswith("is missing"):
+        if hint is None and "is missing" in what:
             hint = "give it as a flag, or in the recipe: `nightlab train --help`"
         raise UsageError(what, where=path or "training recipe", hint=hint) from None
 

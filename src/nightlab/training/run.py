@@ -20,7 +20,7 @@ from nightlab.files import JsonLines, canonical, clear_parts, storage, write_ato
 from nightlab.job_folder import lock
 from nightlab.training import adapted, checkpoint, curve, kept, provenance
 from nightlab.training.chats import ChatData, held_out, read_chats
-from nightlab.training.descent import Descent, planned_steps
+from nightlab.training.descent import Descent
 from nightlab.training.examples import Example, examples
 from nightlab.training.recipe import Recipe
 from nightlab.training.weights import Model, find_model
@@ -114,7 +114,7 @@ def _train(work: _Work, say: Say, stopped: Callable[[], bool], *, figure: bool) 
     kept, long_kept = examples(tokenizer, measure, work.data, recipe.max_length)
     if long + long_kept:
         notes.append(f"{long + long_kept} of {len(work.data.rows)} chats are longer than max_length and were left out")
-    descent = Descent(model, recipe, rows, planned_steps(recipe, len(rows)), _pad(tokenizer), device)
+    descent = Descent(model, recipe, rows, recipe.steps_for(len(rows)), _pad(tokenizer), device)
     state, damage = checkpoint.load(work.out, work.identity)
     notes += [damage] if damage else []
     for note in notes:
