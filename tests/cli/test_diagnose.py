@@ -37,6 +37,15 @@ def test_people_see_cause_place_and_what_to_do() -> None:
     assert "  - raise --gpu-memory-utilization" in done.output
 
 
+def test_the_cause_is_shown_whole_without_the_prefix_of_its_line() -> None:
+    done = CliRunner().invoke(cli, ["diagnose", str(DATA / "truncated_weights.log")])
+    assert done.exit_code == 1
+    assert "  > 105: safetensors._safetensors_rust.SafetensorError: Error while\n" in done.output
+    assert "deserializing header: incomplete metadata, file not fully covered\n" in done.output
+    assert "Worker pid" not in done.output
+    assert "the start came as far as: loading the weights" in done.output
+
+
 def test_an_unknown_failure_is_not_called_healthy() -> None:
     text = "INFO start\nTraceback (most recent call last):\nZeroDivisionError: division by zero\n"
     done = CliRunner().invoke(cli, ["diagnose", "-", "--json"], input=text)

@@ -129,4 +129,5 @@ def test_a_log_says_how_far_a_start_has_come() -> None:
     assert "nothing" in stage(engine("embedded"), "")
     assert stage_of(log) == "loading the weights"
     assert stage_of("INFO Starting to load model\nINFO Loading weights took 1 s\n") == "checking itself"
+    assert stage_of("vllm: INFO Starting to load model\nINFO Loading weights took 1 s\n") == "measuring its memory"
     assert stage_of("a log of something else") is None

@@ -57,6 +57,7 @@ LOGS = {
     "tp2": "cpu_tp_numa",
     "tp3_heads": "tp_heads",
     "trunc_weights": "worker_init_failed",  # only the end of this log was kept: a wrapper alone
+    "truncated_weights": "corrupt_weights",
     "unknown_arch": "unknown_model_type",
     "unknown_arch2": "unsupported_arch",
     "unknown_flag": "unknown_flag",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 HEALTHY, KNOWN, UNKNOWN = 0, 1, 3
 STARTED = "started"
+_PREFIX = re.compile(r"^(?:\([\w.-]+ pid=\d+\) ?)?(?:[A-Z]+ \d\d-\d\d [\d:]{8} \[[\w./-]+:\d+\] ?)?")
 
 
 @click.command()
@@ -91,6 +93,11 @@ def _row(found: Diagnosis, failed: bool, reached: str | None) -> dict[str, Any]:
     }
 
 
+def _said(line: str) -> str:
+    """A line of vLLM's log without its process, level, time and place, which leave no room for what it says."""
+    return _PREFIX.sub("", line) or line
+
+
 def _lines(found: Diagnosis, failed: bool, reached: str | None) -> list[str]:
     from nightlab.morning.text import clean, wrap
 
@@ -99,14 +106,14 @@ def _lines(found: Diagnosis, failed: bool, reached: str | None) -> list[str]:
         came = "" if reached in (None, STARTED) else f"; the start came as far as: {reached}"
         return [f"nothing is wrong in this log{came}"]
     lines = wrap(f"{found.cls or 'unknown'}: {found.cause}", width, rest="  ")
+    mark = f"  > {found.number}: " if found.number else "  > "
+    whole = wrap(_said(found.line), width, first=mark, rest=" " * len(mark)) if found.line else []
     if found.context:
         first = (found.number or 1) - next((i for i, line in enumerate(found.context) if line == found.line), 0)
-        shown = enumerate(found.context, first)
-        lines += [
-            f"  {'>' if line == found.line else ' '} {number}: {clean(line, width - 12)}" for number, line in shown
-        ]
-    elif found.line:
-        lines.append(f"  > {clean(found.line, width - 4)}")
+        for number, line in enumerate(found.context, first):
+            lines += whole if line == found.line else [f"    {number}: {clean(_said(line), width - 12)}"]
+    else:
+        lines += whole
     lines += [] if reached is None else [f"  the start came as far as: {reached}"]
     whose = "" if found.whose == "ours" else " (for a person)"
     lines += [line for step in found.remedy for line in wrap(f"{step}{whose}", width, first="  - ", rest="    ")]

@@ -96,9 +96,13 @@ def stage(kind: Engine, log: str) -> str:
 
 
 def stage_of(log: str) -> str | None:
-    """How far a start has come, by its log alone: as the engine that says most of it names it; None for no start."""
-    told = max((_reached(engine(name), log) for name in NAMES), key=len)
-    return told[-1] if told else None
+    """How far a start has come, by its log alone; None where it is no start's.
+
+    In the words of the engine whose milestones stand in it; of two with as many, of the one that it names.
+    """
+    told = {name: _reached(engine(name), log) for name in NAMES}
+    whose = max(NAMES, key=lambda name: (len(told[name]), name in log.lower()))
+    return told[whose][-1] if told[whose] else None
 
 
 def _reached(kind: Engine, log: str) -> list[str]:
