@@ -197,3 +197,8 @@ def test_what_cannot_be_read_is_said(results: Results) -> None:
     (results.root / "odd.yaml").write_text("a: [", "utf-8")
     notes = {found.file for found in audit(results.root).findings if found.level == "note"}
     assert {"broken.json", "odd.yaml"} <= notes
+
+
+def test_an_empty_folder_is_said_to_be_one(tmp_path: Path) -> None:
+    [found] = audit(tmp_path).findings
+    assert (found.level, found.what) == ("warning", "there is nothing here that an audit reads: nothing was checked")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from nightlab.evidence.run_analysis import RunAnalysis
 from nightlab.evidence.run_power import OFTEN, power_of_runs, verdict_on_runs
 from nightlab.evidence.run_report import compile_run_report
 from nightlab.evidence.runs import analyze_runs
-from nightlab.files import sha256_file
+from nightlab.files import JsonLines, sha256_file
+from nightlab.lab import shipped
 from nightlab.runs.freeze import freeze_run
 from nightlab.runs.plan import RunPlan
 
@@ -123,6 +125,29 @@ def test_the_figure_shows_every_run_and_mean_and_is_made_again_byte_for_byte(tmp
     (folder / figure.csv).write_text("rank\n1\n", "utf-8")
     with pytest.raises(NightlabError, match="a stale figure"):
         compile_run_report(folder, found)
+
+
+@pytest.mark.slow
+def test_the_shipped_experiment_of_runs_is_made_again_byte_for_byte(tmp_path: Path) -> None:
+    """Its plan as it ships, with metrics of which it is known what they say; `nightlab demo` runs the other one."""
+    [source] = shipped("experiments").glob("exp_002_*")
+    folder = Path(shutil.copytree(source, tmp_path / source.name))
+    plan = RunPlan.load(folder)
+    freeze_run(plan)
+    for cell in plan.grid():
+        loss = {"2": 1.5, "8": 1.0, "32": 0.8}[str(cell.params["rank"])] + 0.01 * cell.replicate
+        metrics = {"held_out_loss": loss, "train_loss": loss, "seconds": 4.0}
+        told = {"params": dict(cell.params), "replicate": cell.replicate, "seed": cell.seed, "t": LATER}
+        JsonLines(folder / "samples.jsonl").append(
+            {"key": cell.key, **told, "level": "none", "seconds": 4.0, "metrics": metrics}
+        )
+    found = analyze_runs(folder)
+    assert [claim.verdict for claim in found.claims] == ["supported", "supported"]
+    compile_run_report(folder)
+    assert rebuild(folder) == []
+    report = folder / "report.md"
+    report.write_text(report.read_text("utf-8").replace("9 of 9", "9 of 8", 1), "utf-8")
+    assert rebuild(folder) == [report]
 
 
 def test_the_power_of_runs_is_the_difference_that_they_see_above_their_noise(tmp_path: Path) -> None:

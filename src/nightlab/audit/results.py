@@ -35,6 +35,10 @@ def audit_results(root: Path) -> Report:
     data = read(root)
     found = [one for check in CHECKS for one in check(data)]
     found += [finding("files", "note", path, why, root=root) for path, why in data.unread.items()]
+    if not (data.rows or data.texts or data.code):
+        found.append(
+            finding("files", "warning", root, "there is nothing here that an audit reads: nothing was checked")
+        )
     seen = {
         "files of rows": len(data.files),
         "rows": len(data.rows),
