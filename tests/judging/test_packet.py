@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nightlab.judging.blind import BlindnessError, check_blind, forbidden_words, leaks
+from nightlab.judging.blind import STRUCK, BlindnessError, check_blind, forbidden_words, leaks, mask
 from nightlab.judging.packet import Packet, Sealed, packets
 
-from .conftest import Answered
+from .conftest import Answered, build
 
 ROW = {"key": "k1", "model": "llama", "condition": "layers_0_20", "text": "Fine."}
 USER = {"role": "user", "content": "Hello?"}
@@ -78,7 +79,63 @@ def test_packets_of_an_experiment_hold_no_forbidden_word(answered: Answered) -> 
 def test_leaks_are_whole_words_of_any_case() -> None:
     words = ["llama", "layers_0_20", "lab/llama-8b", "a b"]
     assert leaks(b"A Llama, and lab/llama-8b.", words) == ["llama", "lab/llama-8b"]
-    assert leaks(b"llamas, layers_0_200, a  b", words) == []
+    assert leaks(b"llamasse, layers_0_200, ab", words) == []
+
+
+LEAKY = [
+    ("I am LLAMA.", "llama"),
+    ("the llamas' song", "llama"),
+    ("Llama3 says", "llama"),
+    ("Meta's Llama-8B", "llama-8b"),
+    ("as Layers_0_20 says", "layers_0_20"),
+    ("the layers_0_20s", "layers_0_20"),
+    ('{"condition":"layers_0_20"}', "layers_0_20"),
+    ("_layers_0_20_ and **layers_0_20_v2**", "layers_0_20"),
+    ("```\nmodel: lab/gemma-8b\n```", "lab/gemma-8b"),
+    ("layers-0-20", "layers 0 20"),
+    ("Layers 0 - 20", "layers 0 20"),
+    ("layers\\_0\\_20", "layers 0 20"),
+    ("layers\u200b_0_20", "layers 0 20"),
+    ("gemma8b", "gemma 8 b"),
+    ("Gemma 8B", "gemma 8 b"),
+    ("joy  sits\nearly", "Joy sits early."),
+    ("Joy sits early!", "Joy sits early."),
+    ("~/lab/exp_001_joy/notes", "exp_001_joy"),
+    ("exp-001-joy", "exp 001 joy"),
+    ("Which concert-question?", "concert-question"),
+]
+PLAIN = [
+    "layers_0_200",
+    "two layers, 0 of 20",
+    "joyful",
+    "Which concert question?",
+    "joy. It sits there. Early",
+    "alpaca",
+]
+
+
+@pytest.mark.parametrize(("text", "word"), LEAKY)
+def test_a_name_is_seen_however_it_is_written_and_masked(answered: Answered, text: str, word: str) -> None:
+    words = forbidden_words(answered.plan)
+    [sealed] = packets([ROW | {"raw": "Well?", "text": f"So: {text} And on."}], 1)
+    assert word in [leak.word for leak in check_blind([sealed], words)]
+    struck = mask(sealed.packet, words)
+    assert STRUCK in struck.text
+    assert check_blind([Sealed("k", 0, struck)], words) == []
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_words_that_only_look_like_names_stay(answered: Answered, text: str) -> None:
+    words = forbidden_words(answered.plan)
+    assert check_blind(packets([ROW | {"raw": "Well?", "text": text}], 1), words) == []
+
+
+def test_names_of_letters_have_other_signs_and_models_their_families(tmp_path: Path) -> None:
+    models = [{"name": "small", "id": "org/Qwen2.5-7B-Instruct"}]
+    plan = build(tmp_path / "exp_001_joy", factors={"models": models})
+    words = [*forbidden_words(plan)]
+    assert leaks(b"I am Qwen, made to help.", words) == ["qwen"]
+    assert leaks(b"exp_001_joy and qwen 2.5 7b instruct", words) == ["exp_001_joy", "Qwen 2 5 7 B Instruct", "qwen"]
 
 
 def test_a_name_in_a_samples_own_text_is_reported_with_its_part(answered: Answered) -> None:

@@ -82,7 +82,8 @@ async def test_a_judge_that_cheats_finds_no_label(study: Answered) -> None:
     labels = [*forbidden_words(study.plan), "base", "full", "control", "treated"]
 
     def cheat(body: dict[str, Any]) -> str:
-        found = leaks(json.dumps(body, ensure_ascii=False).encode(), labels)
+        seen = json.dumps(body, ensure_ascii=False).replace('"cache_control"', "")  # a field of the API, and no label
+        found = leaks(seen.encode(), labels)
         return verdicts({packet["id"]: {"joy": 9 if found else 2, "gloom": 1} for packet in packets_in(body)})
 
     with FakeMessagesAPI(cheat) as api:
