@@ -22,10 +22,10 @@ help:
 demo: local
 	$(BIN)/nightlab demo $(ARGS)
 
-# One thread for each process: two workers and their servers share the cores.
+# One thread for each process; of three workers on two cores one waits at any time: for a server, a queue, a lease.
 test: export OMP_NUM_THREADS := 1
 test: dev
-	$(BIN)/python -m pytest $(or $(ARGS),-m "not vllm" -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90 --durations=10)
+	$(BIN)/python -m pytest $(or $(ARGS),-m "not vllm" -n 3 --dist worksteal --cov --cov-report=term --cov-fail-under=90 --durations=10)
 	$(if $(ARGS),,$(BIN)/python -m pytest -m vllm --durations=10)
 
 lint: dev

@@ -26,7 +26,7 @@ def seconds(item: pytest.Item) -> float:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, each as a whole: two workers end together, and short tests fill the gaps."""
+    """The longest files first, each as a whole: the workers end together, and short tests fill the gaps."""
     files: dict[Path, float] = defaultdict(float)
     for item in items:
         files[item.path] += seconds(item)
