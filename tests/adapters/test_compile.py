@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nightlab.adapters.card import base_name, check_fits, parse_key, read_card
+from nightlab.adapters.card import check_fits, parse_key, read_card
 from nightlab.adapters.compile import compile_adapter, scale
 from nightlab.adapters.tensors import Tensor, from_floats, read_header, read_tensors, write_tensors
 from nightlab.adapters.weights import LayerWeights, span
@@ -165,7 +165,6 @@ def test_a_card_says_what_the_adapter_is(tmp_path: Path) -> None:
     assert (card.base, card.rank, card.alpha, card.num_layers) == ("some/base", 2, 4.0, 3)
     assert card.target_modules == ("down_proj", "q_proj")
     assert card.shapes["base_model.model.model.layers.0.mlp.down_proj.lora_A.weight"] == (2, 12)
-    assert base_name(source) == "some/base"
     assert check_fits(card, MODEL) == []
     (tmp_path / "config.json").write_text(json.dumps({"text_config": MODEL}))
     assert check_fits(card, tmp_path) == []

@@ -103,11 +103,6 @@ def _refusals(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} is not supported"
 
 
-def base_name(folder: Path) -> str:
-    """The model an adapter says it was trained on (base_model_name_or_path); empty when it does not say."""
-    return str(read_config(folder).get("base_model_name_or_path") or "")
-
-
 def weights_path(folder: Path) -> Path:
     """The weights of an adapter folder. Raises AdapterError when there is no safetensors file."""
     path = folder / WEIGHTS

@@ -55,11 +55,6 @@ class Recipe(BaseModel):
         """LoRA's alpha: as given, else twice the rank."""
         return self.alpha if self.alpha is not None else float(ALPHA_PER_RANK * self.rank)
 
-    @property
-    def accumulated(self) -> int:
-        """Forward passes of one optimiser step."""
-        return -(-self.batch // self.micro_batch)
-
     def steps_for(self, rows: int) -> int:
         """How many steps a training on so many chats takes: as given, else what its epochs make."""
         return self.steps or max(1, round(self.epochs * -(-rows // self.batch)))
