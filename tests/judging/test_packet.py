@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nightlab.judging.blind import STRUCK, BlindnessError, check_blind, forbidden_words, leaks, mask
+from nightlab.judging.blind import STRUCK, BlindnessError, check_blind, check_instructions, forbidden_words, leaks, mask
 from nightlab.judging.packet import Packet, Sealed, packets
 
 from .conftest import Answered, build
@@ -156,3 +156,12 @@ def test_the_hash_is_of_the_exact_bytes() -> None:
     one, other = Packet("i", "q", "a"), Packet("i", "q", "a ")
     assert one.sha != other.sha
     assert one.sha == Packet("i", "q", "a").sha
+
+
+def test_instructions_may_hold_a_plain_compound_and_no_name_as_the_plan_writes_it() -> None:
+    words = ["off_topic", "off-topic", "layers_0_20", "layers 0 20", "warm-tone", "warm_tone", "one"]
+    told = check_instructions(b"An off-topic answer, or one that rambles.", words, "rubric.md")
+    assert [leak.word for leak in told] == ["one"]
+    for text in (b"see off_topic", b"see layers 0-20", b"a warm-tone"):
+        with pytest.raises(BlindnessError, match="the judge's instructions hold"):
+            check_instructions(text, words, "rubric.md")

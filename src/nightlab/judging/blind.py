@@ -112,12 +112,18 @@ def check_instructions(instructions: bytes, words: Sequence[str], where: str) ->
 
     Raises BlindnessError for one that cannot: a hypothesis, a path, a name like `layers_0_20` or `org/model-8b`.
     """
-    found = leaks(instructions, words)
-    telling_ones = [word for word in found if not word.replace("-", "").isalpha()]
+    found = [word for word in leaks(instructions, words) if not _plain_compound(word, words)]
+    telling_ones = [word for word in found if not word.isalpha()]
     if telling_ones:
         hint = "take it out of the rubric, or of agents/judge.md: scores by a judge that knows it prove nothing"
         raise BlindnessError(f"the judge's instructions hold {telling_ones[0]!r}", where=where, hint=hint)
     return [Leak("instructions", "instructions", word) for word in found]
+
+
+def _plain_compound(word: str, words: Sequence[str]) -> bool:
+    """Whether a word is only another spelling of a name of letters: people write `off-topic` where a plan has a `_`."""
+    given = next(one for one in words if _letters(one) == _letters(word))
+    return given != word and word.replace("-", "").isalpha()
 
 
 def check_blind(sealed: Sequence[Sealed], words: Sequence[str]) -> list[Leak]:
