@@ -157,7 +157,7 @@ def test_run_without_a_key_is_three_lines_and_exit_4(call: Call, lab: Lab) -> No
         (("practice", "build", "out", "--model", "lama"), "no practice model 'lama'"),
         (("practice", "build", "experiments"), "something here already"),
         (("servers", "stop"), "name one server"),
-        (("servers", "stop", "llama-1"), "no server 'llama-1' is running"),
+        (("servers", "stop", "llama-1"), "no server or job 'llama-1' is running"),
         (("demo",), "inside another lab"),
     ],
 )
