@@ -105,10 +105,9 @@ def make_edge(folder: Path) -> tuple[Design, Schedule, Truth]:
     left, right = {"condition": "sarcasm_full"}, {"condition": "base"}
     asked = {"kind": "greater", "dimension": DIMENSION, "left": left, "right": right, "by": 3.0}
     config["hypotheses"] = [{"id": "H", "statement": "By three points.", "prediction": asked}]
-    config["multiplicity"] = "holm"  # one hypothesis, tested at the whole 5 %
     config["stop"] = {"max_replicates": MOST}
     for name in ("ranges", "multiplicity", "analyses"):
-        config.pop(name, None)
+        config.pop(name, None)  # one hypothesis is tested at the whole 5 %
     means = {("llama", "base"): 2.0, ("llama", "sarcasm_full"): 5.0}
     return *_frozen(folder, config), Truth("edge", means, {"H": "not supported"}, spread=1.0, chance=2.0)
 
