@@ -292,7 +292,7 @@ async def test_a_place_gives_ports_and_ways(place: Local, tmp_path: Path, monkey
 
     assert (await place.reach(job, port, anybody)).url == f"http://127.0.0.1:{port}"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    assert place.gpus({}) == 2
+    assert (place.gpus({}), place.gpus({}, 1), place.gpus({}, 4)) == (2, 1, 2), "those that the command can use"
 
 
 @pytest.mark.parametrize(

@@ -157,9 +157,9 @@ def start_night(lab: Lab) -> subprocess.Popen[bytes]:
         return subprocess.Popen(words, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
-def end_of_night(lab: Lab) -> None:
-    """Run a night to its end; what it said last is in the failure where it did not end well."""
-    code = start_night(lab).wait(timeout=240)
+def end_of_night(lab: Lab, night: subprocess.Popen[bytes] | None = None) -> None:
+    """Run a night, or one that runs, to its end; what it said last is in the failure where it did not end well."""
+    code = (night or start_night(lab)).wait(timeout=240)
     said = lab.root.with_suffix(".log").read_text("utf-8", errors="replace").splitlines()
     assert code in (0, 3), "\n".join([f"exit code {code}", *said[-60:]])
 

@@ -160,6 +160,9 @@ async def test_runs_wait_for_their_turn_in_a_queue(cluster: Cluster, tmp_path: P
     assert (result.made, result.failed, result.missing) == (2, 0, 0)
     assert {row["place"] for row in rows(plan)} == {"slurm"}
     assert [job.spec.owner for job in place.jobs()] == ["n1", "n1"], "none was taken for lost while it was pending"
+    numbers = {tuple(job.id.split("_")) for job in place.jobs()}
+    assert {task for _, task in numbers} == {"0", "1"}
+    assert len({array for array, _ in numbers}) == 1, "one array, not a job for each run"
 
 
 @needs_sandbox

@@ -12,7 +12,8 @@ from nightlab import practice
 from nightlab.errors import NotSetUp, UsageError
 from nightlab.lab import Lab, shipped
 from nightlab.servers.engines import Need, Option, engine, stage, stage_of
-from nightlab.servers.engines.vllm import VENV, slot_rank, stored_dtype
+from nightlab.servers.engines.embedded import Embedded
+from nightlab.servers.engines.vllm import VENV, Vllm, slot_rank, stored_dtype
 
 NEED = Need(practice.model_dir("llama"), "llama-1-abcd", conditions=7, adapters=9, rank=20)
 
@@ -36,6 +37,15 @@ def test_vllm_gets_its_flags_from_the_need() -> None:
     assert "--enforce-eager" in command
     assert command[-2:] == ["--seed", "1"]
     assert "--gpu-memory-utilization" not in command
+
+
+def test_an_engine_uses_as_many_gpus_as_it_is_told_to() -> None:
+    def used(*extra: str, **options: int) -> int:
+        return Vllm().gpus(Need(Path("/m"), "s", options=options, extra=extra))
+
+    assert (used(), used(tensor_parallel=4)) == (1, 4)
+    assert used("--pipeline-parallel-size", "2", "--data-parallel-size=3", tensor_parallel=2) == 12
+    assert Embedded().gpus(Need(Path("/m"), "s")) == 1
 
 
 def test_options_win_over_what_is_derived() -> None:

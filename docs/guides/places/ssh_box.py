@@ -124,9 +124,9 @@ class Box:
         options = {"config": [CONFIG]} if CONFIG else {}
         return await Tunnel(dial(HOST, **options), port, proves=proves).open()
 
-    def gpus(self, resources: Mapping[str, str]) -> int:
-        """How many GPUs a job holds, for the bill."""
-        return GPUS
+    def gpus(self, resources: Mapping[str, str], most: int | None = None) -> int:
+        """How many GPUs a job holds, for the bill: those that its command can use."""
+        return GPUS if most is None else min(GPUS, most)
 
 
 def ssh(command: str) -> str:

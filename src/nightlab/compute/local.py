@@ -147,12 +147,11 @@ class Local:
         """The direct way; who stands at its end is the caller's question."""
         return at("127.0.0.1", port)
 
-    def gpus(self, resources: Mapping[str, str]) -> int:
-        """As many as this machine shows to the processes that it starts: CUDA_VISIBLE_DEVICES, else all its cards."""
+    def gpus(self, resources: Mapping[str, str], most: int | None = None) -> int:
+        """As many as its command can use of those that this machine shows: CUDA_VISIBLE_DEVICES, else all its cards."""
         shown = os.environ.get("CUDA_VISIBLE_DEVICES")
-        if shown is None:
-            return _cards()
-        return len([one for one in shown.split(",") if one.strip() not in ("", "-1")])
+        there = _cards() if shown is None else len([one for one in shown.split(",") if one.strip() not in ("", "-1")])
+        return there if most is None else min(there, most)
 
 
 @functools.cache

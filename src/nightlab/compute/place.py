@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Literal, Protocol, TypeVar
 
 from nightlab.compute.route import Proof, Route
 from nightlab.errors import PlaceUnreachable
+from nightlab.events import EventLog
 
 JobState = Literal["queued", "running", "unreachable", "finished", "failed", "stopped", "lost"]
 OVER: frozenset[JobState] = frozenset({"finished", "failed", "stopped", "lost"})
@@ -122,8 +123,11 @@ class Place(Protocol):
     async def reach(self, job: Job, port: int, proves: Proof) -> Route:
         """The way to a port of a running job, at whose end the right server answers. Raises NightlabError."""
 
-    def gpus(self, resources: Mapping[str, str]) -> int:
-        """How many GPUs a job with these resources holds, as far as the place knows."""
+    def gpus(self, resources: Mapping[str, str], most: int | None = None) -> int:
+        """How many GPUs a job with these resources holds, as far as the place knows.
+
+        Where a place shares none out, a job holds those that its command can use: at most `most`.
+        """
 
 
 def stop_each(jobs: Sequence[Job], grace: float = 5.0) -> None:
@@ -161,12 +165,15 @@ async def ended(
     return state
 
 
-async def answered(ask: Callable[[], Answer], told: Callable[[PlaceUnreachable | None], None]) -> Answer:
+Told = Callable[[PlaceUnreachable | None], None]
+
+
+async def answered(ask: Callable[[], Awaitable[Answer]], told: Told) -> Answer:
     """What a place answers, asked again until it does; `told` hears once that it is away, and None when it is back."""
     away = False
     while True:
         try:
-            answer = await asyncio.to_thread(ask)
+            answer = await ask()
         except PlaceUnreachable as error:
             if not away:
                 told(error)
@@ -176,3 +183,17 @@ async def answered(ask: Callable[[], Answer], told: Callable[[PlaceUnreachable |
         if away:
             told(None)
         return answer
+
+
+def tells(events: EventLog | None, place: str, who: str) -> Told:
+    """For `answered`: the events that a place is away, and who waits for it, and that it is back."""
+
+    def told(away: PlaceUnreachable | None) -> None:
+        if events is None:
+            return
+        if away is None:
+            events.emit("place_back", place=place)
+        else:
+            events.emit("place_away", place=place, what=f"{away.what}: {who} waits")
+
+    return told

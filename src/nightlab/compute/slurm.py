@@ -134,8 +134,8 @@ class Slurm:
         address = await asyncio.to_thread(slurm_queue.node_address, row.node)
         return await reach(Far(job.id, row.node, address, port, self.folder.parent / KEYS), self.ways, proves)
 
-    def gpus(self, resources: Mapping[str, str]) -> int:
-        """How many GPUs a job with these resources holds, from its gres and flags."""
+    def gpus(self, resources: Mapping[str, str], most: int | None = None) -> int:
+        """How many GPUs a job with these resources holds, used or not, from its gres and flags."""
         asked = {**self.resources, **resources}
         words = [*asked.get("gres", "").split(","), *asked.get("flags", "").split()]
         found = [

@@ -18,10 +18,13 @@ from nightlab.lab import Lab
 from nightlab.night.serving import endpoint_of
 from nightlab.servers.chat import Chat, ChatError
 from nightlab.servers.failures import Diagnosis, catalogue, diagnose_answer, diagnose_log, explain
+from nightlab.servers.readiness import ENDS
 from nightlab.servers.server import Server
 
 RESTARTED = frozenset({"server_error", "connection", "timeout", "contract_broken", "not_found"})
 """Failures of a sweep for which a fresh start is tried where nothing known is said."""
+FROM_OUTSIDE = frozenset(ENDS.values()) - {"stopped"}
+"""Ends of a job that its queue or its lease made; what a person stopped is not started again."""
 _LOOK = 5.0  # seconds in which a server that was thought gone has to list its models
 _locks: dict[tuple[str, str], asyncio.Lock] = {}
 
@@ -37,7 +40,7 @@ async def mend(lab: Lab, events: EventLog, stop: Stopped) -> Endpoint | None:
                 found = await asyncio.to_thread(diagnosis, server, stop)
                 if found is None or not await _started_again(server, found, events):
                     return None
-            return replace(endpoint_of(server.manifest), url=await server.route())
+            return replace(endpoint_of(server.manifest), url=await server.route(events))
         except NightlabError as error:
             what = f"{server.manifest.id} could not be mended, and the other shares go on"
             events.emit("degradation", what=what, why=error.what, where="sweep")
@@ -66,6 +69,9 @@ async def _started_again(server: Server, found: Diagnosis, events: EventLog) -> 
     if rung is None:
         server.note(**{name: getattr(before, name) for name in ("state", "failure", "error", "remedy", "stopped")})
         return False
+    if found.cls in FROM_OUTSIDE:
+        what = f"the server of {before.model} was lost and started again"
+        events.emit("degradation", what=what, why=found.cause, server=before.id, where="sweep")
     await server.start_again(*rung)
     await server.ensure_ready(events)
     return True
@@ -82,9 +88,17 @@ async def _answers(server: Server) -> bool:
             return False
 
 
+def _end(server: Server) -> str:
+    """What the end of its job from outside is called, by its record or by its place; empty where there is none."""
+    job = server.job
+    return server.manifest.failure or (ENDS.get(job.reason() or "", "") if job is not None else "")
+
+
 def diagnosis(server: Server, stop: Stopped) -> Diagnosis | None:
-    """What is behind the failures of a share: its log's cause, else its answers', else that it fails and is silent."""
+    """What is behind the failures of a share: its job's end, its log's cause, its answers'; else that it is silent."""
     known, log = catalogue(server.lab.failures), server.manifest.log
+    if (end := _end(server)) in FROM_OUTSIDE:
+        return explain(end, known=known)
     read = diagnose_log(server.lab.root / log, known=known) if log else None
     if read is not None and read.cls is not None and read.fatal:
         return read

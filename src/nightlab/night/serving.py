@@ -102,4 +102,4 @@ async def reached(lab: Lab, plan: Plan, endpoint: Endpoint, night: str, events: 
     server = Server.attach(lab, open_place(lab), endpoint.server)
     await server.check(events)
     await take_over(server, night, seconds_of(plan.serving.keep) if plan.serving.keep else 0.0)
-    return replace(endpoint, url=await server.route())
+    return replace(endpoint, url=await server.route(events))

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nightlab.budget import Budget
-from nightlab.compute.place import OVER, Job, JobState, Place
-from nightlab.errors import BudgetExceeded
+from nightlab.compute.place import OVER, Job, JobState, Place, answered, tells
+from nightlab.errors import BudgetExceeded, NightlabError
 from nightlab.events import EventLog
 from nightlab.experiments.lock import read_lock
 from nightlab.experiments.samples import Samples, sole_writer
@@ -33,8 +34,10 @@ from nightlab.runs.standing import RunsResult, missing_runs
 from nightlab.runs.starting import Starter, attempt_of, check_gpus
 
 POLL = 0.1
+QUEUE_POLL = 1.0  # of a queue, where very many may wait
 STARTING = 60.0  # seconds beyond its limit that a job may take to start and to end
 LEASE_SHARE = 4
+Started = TypeVar("Started")
 Seen = Callable[[Job, JobState, int], None]
 LOSSES = 2  # jobs of one run that may be lost (a machine went away) before it counts as failed
 
@@ -78,6 +81,7 @@ class _Runner:
         self._failed: set[str] = set()
         self._streak: tuple[str, int] = ("", 0)
         self._stopped = self._failure = ""
+        self._ending = False
         self._lost: Counter[str] = Counter()
         self._attempts = Counter(str(row["key"]) for row in samples.failures())
 
@@ -108,32 +112,75 @@ class _Runner:
         return result
 
     async def _batch(self, todo: Sequence[RunCell]) -> None:
-        """Make these runs, a few at a time; the jobs are ended where this is cancelled."""
+        """Make these runs, a few at a time; the jobs are ended where this is cancelled.
+
+        A place with a queue gets all of them in one call, and runs a few side by side by itself.
+        """
         waiting = iter(todo)
         jobs: set[asyncio.Task[Job]] = set()
+        array = self._array(todo) if self._starter.queues else None
 
         async def work() -> None:
             for cell in waiting:
                 if self._over():
                     return
-                await self._one(cell, jobs)
+                await self._one(cell, jobs, array)
 
-        tasks = [asyncio.create_task(work()) for _ in range(min(self._plan.config.max_parallel, len(todo)))]
+        count = self._plan.config.max_parallel if array is None else len(todo)
+        tasks = [asyncio.create_task(work()) for _ in range(min(count, len(todo)))]
         try:
             await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for starting in jobs:
-                await asyncio.to_thread((await starting).stop)
+            await self._end(jobs, array)
 
-    async def _one(self, cell: RunCell, jobs: set[asyncio.Task[Job]]) -> None:
+    def _array(self, todo: Sequence[RunCell]) -> asyncio.Task[dict[str, Job]]:
+        """All runs without a result yet, handed in at once."""
+        fresh = [(cell, self._attempts[cell.key] + 1) for cell in todo if self._result(cell) is None]
+        return asyncio.create_task(self._patiently(functools.partial(self._starter.start_all, fresh)))
+
+    async def _patiently(self, start: Callable[[], Started]) -> Started:
+        """Start jobs, as soon as their place answers; not any more where everything is to end."""
+
+        async def ask() -> Started:
+            if self._ending:
+                raise NightlabError("the runs end before their place answered", where=self._plan.folder)
+            return await asyncio.to_thread(start)
+
+        who = f"the runs of {self._plan.name}"
+        return await answered(ask, tells(self._events, self._starter.place, who))
+
+    async def _end(self, jobs: set[asyncio.Task[Job]], array: asyncio.Task[dict[str, Job]] | None) -> None:
+        """End what still runs or waits; a start under way is waited for, since nobody would know its job."""
+        self._ending = True
+        if array is not None:
+            await asyncio.gather(array, return_exceptions=True)
+        left = [
+            job for job in await asyncio.gather(*jobs, return_exceptions=True) if not isinstance(job, BaseException)
+        ]
+        self._ending = False
+        await asyncio.to_thread(self._starter.stop_all, left)
+
+    async def _start(self, cell: RunCell, attempt: int, array: asyncio.Task[dict[str, Job]] | None) -> Job:
+        if array is not None:
+            return (await asyncio.shield(array))[cell.key]
+        return await self._patiently(functools.partial(self._starter.start, cell, attempt))
+
+    def _result(self, cell: RunCell) -> Result | None:
+        """What the next attempt of a run gave, where it ended while nobody looked."""
+        folder = self._plan.out(cell)
+        return Result.read(folder) if attempt_of(folder) == self._attempts[cell.key] + 1 else None
+
+    async def _one(
+        self, cell: RunCell, jobs: set[asyncio.Task[Job]], array: asyncio.Task[dict[str, Job]] | None
+    ) -> None:
         attempt = self._attempts[cell.key] + 1
         folder = self._plan.out(cell)
-        found = Result.read(folder) if attempt_of(folder) == attempt else None
+        found = self._result(cell)
         if found is None:
-            starting = asyncio.create_task(asyncio.to_thread(self._starter.start, cell, attempt))
+            starting = asyncio.create_task(self._start(cell, attempt, array))
             jobs.add(starting)  # a start that is cancelled half-way would leave a job that nobody knows
             found = await self._wait(await asyncio.shield(starting), folder)
             if found is None:
@@ -164,7 +211,7 @@ class _Runner:
             if time.monotonic() - renewed > self._lab.config.lease_seconds / LEASE_SHARE:
                 job.renew()
                 renewed = time.monotonic()
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(QUEUE_POLL if self._starter.queues else POLL)
         self._seen(job, state, self._starter.gpus)
         found = Result.read(folder)
         if found is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,27 @@ class Starter:
         """How many GPUs one run holds: on this machine those it asks for, of a queue those that it is given."""
         return self._plan.config.gpus if _is_here(self._place) else self._place.gpus(self.resources)
 
+    @property
+    def queues(self) -> bool:
+        """Whether all runs are handed in at once, and wait at their place for their turn."""
+        return self._place.queues
+
     def start(self, cell: RunCell, attempt: int) -> Job:
         """Start the job of a run, or find it again. Raises NightlabError."""
+        return self._place.start(self._spec(cell, attempt))
+
+    def start_all(self, attempts: Sequence[tuple[RunCell, int]]) -> dict[str, Job]:
+        """Hand in many runs in one call, on Slurm as a job array; their jobs by the key. Raises NightlabError."""
+        specs = [self._spec(cell, attempt) for cell, attempt in attempts]
+        jobs = self._place.start_all(specs, self._plan.config.max_parallel)
+        return {cell.key: job for (cell, _), job in zip(attempts, jobs, strict=True)}
+
+    def stop_all(self, jobs: Sequence[Job]) -> None:
+        """End jobs of runs, all at the same time."""
+        self._place.stop_all(jobs)
+
+    def _spec(self, cell: RunCell, attempt: int) -> JobSpec:
+        """The job of a run; the folder of the run is made ready for it."""
         config, folder = self._plan.config, self._plan.out(cell)
         if attempt_of(folder) != attempt:
             (folder / RESULT).unlink(missing_ok=True)
@@ -70,15 +90,13 @@ class Starter:
             write_atomic(folder / SPEC, json.dumps(spec, indent=1, ensure_ascii=False) + "\n")
         else:
             self._cards[cell.key] = cards_of(folder)
-        return self._place.start(
-            JobSpec(
-                key=job_key(self._plan, cell, attempt),
-                argv=(sys.executable, "-P", "-m", "nightlab.runs.one", str(folder / SPEC)),
-                cwd=str(self._plan.root),
-                lease_seconds=self._lab.config.lease_seconds,
-                resources=self.resources,
-                owner=self._night,
-            )
+        return JobSpec(
+            key=job_key(self._plan, cell, attempt),
+            argv=(sys.executable, "-P", "-m", "nightlab.runs.one", str(folder / SPEC)),
+            cwd=str(self._plan.root),
+            lease_seconds=self._lab.config.lease_seconds,
+            resources=self.resources,
+            owner=self._night,
         )
 
     def _shown(self, key: str) -> dict[str, str]:

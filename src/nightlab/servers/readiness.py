@@ -71,14 +71,19 @@ class Subject(Starting):
 
 
 async def wait_until_started(subject: Starting, timeout: float, on_queued: Callable[[str], None] | None = None) -> None:
-    """Wait until its log says that it listens, `timeout` seconds from when it has its turn. Raises ServerError."""
+    """Wait until its log says that it listens, `timeout` seconds from when it has its turn. Raises ServerError.
+
+    The time does not run while its place cannot be asked.
+    """
     deadline, told = time.monotonic() + timeout, False
     while READY not in await asyncio.to_thread(read_log, subject.job.log):
-        if await check_alive(subject) == "queued":
-            if on_queued is not None and not told:
-                why: str | None = await asyncio.to_thread(subject.job.reason)
-                on_queued(why or "waiting")
-            deadline, told = time.monotonic() + timeout, True
+        state = await check_alive(subject)
+        if state == "queued" and on_queued is not None and not told:
+            why: str | None = await asyncio.to_thread(subject.job.reason)
+            on_queued(why or "waiting")
+            told = True
+        if state in ("queued", "unreachable"):
+            deadline = time.monotonic() + timeout
             await asyncio.sleep(_QUEUE_LOOK)
         await _next_look(subject, deadline, "it did not finish starting in time")
 
@@ -174,3 +179,11 @@ async def _post_mortem(subject: Starting, state: JobState) -> ServerError:
         holder = f" by {name!r}" if name else ""
         return subject.failed(found, f"port {subject.manifest.port} is taken{holder}")
     return subject.failed(found, f"{found.cause}: {found.line!r}" if found.line else found.cause)
+
+
+async def version_of(chat: Chat) -> str:
+    """What a server says that it is."""
+    try:
+        return await chat.version()
+    except ChatError:
+        return "unknown"

@@ -7,19 +7,21 @@ renews its lease. Started by key: the same key of the same night is the same ser
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 
 from nightlab.compute import open_place
-from nightlab.compute.place import OVER, Job, JobSpec, Place
+from nightlab.compute.place import NEVER_STARTED, OVER, Job, Place, Told, answered, tells
 from nightlab.compute.route import Route
-from nightlab.errors import CanaryFailed, ServerError
+from nightlab.errors import CanaryFailed, PlaceUnreachable, ServerError
 from nightlab.events import EventLog
 from nightlab.files import now
 from nightlab.lab import Lab
 from nightlab.servers import canary, healing, learned, loading, readiness, routes, verdicts
-from nightlab.servers.chat import Chat, ChatError
+from nightlab.servers.chat import Chat
 from nightlab.servers.failures import Diagnosis, Move, catalogue, explain
 from nightlab.servers.manifest import Manifest, job_key, list_servers, load, manifest_path, save
-from nightlab.servers.wanted import Wanted, argv_of, new_manifest, server_id
+from nightlab.servers.wanted import Wanted, job_spec, new_manifest, server_id
 
 __all__ = ["Server", "Wanted", "list_servers", "stop_all"]
 
@@ -34,7 +36,8 @@ class Server:
     async def launch(cls, lab: Lab, place: Place, wanted: Wanted, *, key: str, night: str, port: int = 0) -> Server:
         """Start a server, or find the one that this key of this night started. It is not proven yet: `ensure_ready`.
 
-        `port` 0 is a free one. Raises AdapterError, StorageError.
+        `port` 0 is a free one. A place that is away is no error: `ensure_ready` waits for it. Raises AdapterError,
+        StorageError.
         """
         name = server_id(wanted, night, key)
         if manifest_path(lab, name).exists():
@@ -83,14 +86,18 @@ class Server:
         if (job := self.job) is not None:
             job.renew()
 
-    async def route(self) -> Route:
-        """The way to it, opened once in this event loop and kept until it is stopped. Raises NightlabError."""
+    async def route(self, events: EventLog | None = None) -> Route:
+        """The way to it, opened once in this event loop and kept until it is stopped. Raises NightlabError.
+
+        While its place does not answer it waits, and says so in `events`.
+        """
         job = self.job
         port = self.manifest.port or (job.port() if job is not None else None)
         if job is None or not port:
             raise self.error(explain("server_lost"))
         proves = readiness.proof_of(self.manifest)
-        return await routes.opened(self._way(), lambda: self.place.reach(job, port, proves))
+        ask = functools.partial(self.place.reach, job, port, proves)
+        return await routes.opened(self._way(), lambda: answered(ask, self._tells(events)))
 
     def _way(self) -> tuple[str, str]:
         return str(self.lab.root), self.manifest.job
@@ -104,6 +111,7 @@ class Server:
         while True:
             key = f"{self.manifest.job}:starting"
             events.once(key, "server_starting", server=self.manifest.id, **self._names(), port=self.manifest.port)
+            await self._taken(events)
             try:
                 return await self._prove(events, "adopted" if self.manifest.state == "ready" else "started")
             except ServerError as error:
@@ -116,6 +124,8 @@ class Server:
     async def check(self, events: EventLog) -> str:
         """How the job of a ready server stands; one that is over is recorded as failed. Raises that ServerError."""
         job = self.job
+        if self.manifest.state == "starting" and job is not None:
+            return "unreachable" if await asyncio.to_thread(job.state) == "unreachable" else "starting"
         if self.manifest.state != "ready":
             return self.manifest.state
         try:
@@ -153,18 +163,23 @@ class Server:
                 events.emit("server_stopped", server=self.manifest.id, model=self.manifest.model)
 
     async def _start(self) -> None:
-        spec = JobSpec(
-            key=self.manifest.job,
-            argv=argv_of(self.manifest),
-            cwd=str(self.lab.root),
-            env=self.manifest.env,
-            pick_port=not self.manifest.port,
-            resources=self.manifest.resources,
-            lease_seconds=self.lab.config.lease_seconds,
-            owner=self.manifest.night,
-        )
-        job = await asyncio.to_thread(self.place.start, spec)
-        self._save(log=self.lab.relative(job.log))
+        """Start its job; where the place does not answer just now, `ensure_ready` does it when it answers again."""
+        with contextlib.suppress(PlaceUnreachable):
+            job = await asyncio.to_thread(self.place.start, job_spec(self.lab, self.manifest))
+            self._save(log=self.lab.relative(job.log))
+
+    async def _taken(self, events: EventLog) -> None:
+        """Wait until its place has taken the job of a server that is being started."""
+        job = self.job
+        if self.manifest.state != "starting":
+            return
+        if job is None or not job.id or await asyncio.to_thread(job.reason) == NEVER_STARTED:
+            start = functools.partial(asyncio.to_thread, self.place.start, job_spec(self.lab, self.manifest))
+            job = await answered(start, self._tells(events))
+            self._save(log=self.lab.relative(job.log))
+
+    def _tells(self, events: EventLog | None) -> Told:
+        return tells(events, self.place.name, f"the server of {self.manifest.model}")
 
     async def _next_rung(self, error: ServerError, events: EventLog) -> tuple[Move, Diagnosis] | None:
         """The remedy to start again with, prepared and said; None where code knows none that is left."""
@@ -202,7 +217,7 @@ class Server:
         await readiness.check_alive(starting)
         if job.spec.pick_port:
             await readiness.wait_until_started(starting, timeout, lambda why: self._queued(events, why))
-        route = await self.route()
+        route = await self.route(events)
         self._save(url=route.url)
         async with Chat(route) as chat:
             subject = readiness.Subject(self.manifest, job, chat, known=known)
@@ -214,7 +229,7 @@ class Server:
                 await readiness.check_died(subject)  # a server that is gone fails every check, and none of them is why
                 raise
             residency = await loading.settle(subject, timeout)
-            versions = {**self.manifest.versions, "server": await _version(chat)}
+            versions = {**self.manifest.versions, "server": await readiness.version_of(chat)}
         if self._stopped_meanwhile():
             raise self.error(explain("stopped"))
         self._save(state="ready", ready=self.manifest.ready or now(), versions=versions, residency=residency)
@@ -282,10 +297,3 @@ async def stop_all(lab: Lab, events: EventLog | None = None) -> list[str]:
 
     stopped = await asyncio.gather(*(stop(manifest) for manifest in list_servers(lab)))
     return [name for name in stopped if name is not None]
-
-
-async def _version(chat: Chat) -> str:
-    try:
-        return await chat.version()
-    except ChatError:
-        return "unknown"

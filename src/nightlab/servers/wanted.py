@@ -19,7 +19,7 @@ from nightlab.adapters.card import read_card
 from nightlab.adapters.compile import RECORD, Compiled, compile_adapter
 from nightlab.adapters.plain import sealed_copy
 from nightlab.adapters.weights import LayerWeights
-from nightlab.compute.place import Place
+from nightlab.compute.place import JobSpec, Place
 from nightlab.errors import AdapterError
 from nightlab.files import now, sha256_json, sha256_text
 from nightlab.lab import Lab
@@ -100,7 +100,7 @@ def new_manifest(lab: Lab, place: Place, wanted: Wanted, *, key: str, night: str
         before=list(wanted.before),
         python=python,
         resources=dict(wanted.resources),
-        gpus=place.gpus(wanted.resources),
+        gpus=place.gpus(wanted.resources, None if wanted.argv else kind.gpus(need)),
         keep_seconds=wanted.keep_seconds,
         adapters=adapters,
         residency=None if wanted.argv else _residency(kind, need),
@@ -129,6 +129,20 @@ def argv_of(manifest: Manifest) -> tuple[str, ...]:
     if not manifest.python:
         words |= {**manifest.options, **manifest.learned}
     return tuple(_filled(word, words) for word in manifest.flags)
+
+
+def job_spec(lab: Lab, manifest: Manifest) -> JobSpec:
+    """The job that a server runs as."""
+    return JobSpec(
+        key=manifest.job,
+        argv=argv_of(manifest),
+        cwd=str(lab.root),
+        env=manifest.env,
+        pick_port=not manifest.port,
+        resources=manifest.resources,
+        lease_seconds=lab.config.lease_seconds,
+        owner=manifest.night,
+    )
 
 
 def tunable(manifest: Manifest) -> frozenset[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import re
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from nightlab.compute.place import NEVER_STARTED, OVER, Job, JobSpec, JobState, Place, answered, ended
+from nightlab.compute.place import NEVER_STARTED, OVER, Job, JobSpec, JobState, Place, answered, ended, tells
 from nightlab.errors import NightlabError, PlaceUnreachable, UsageError
 from nightlab.events import EventLog
 from nightlab.files import JsonLines, now, write_atomic
@@ -130,16 +131,11 @@ async def follow(
     folder = lab.trained / name
     told_of = 0
 
-    def on_away(away: PlaceUnreachable | None) -> None:
-        if away is None:
-            events.emit("place_back", place=place.name)
-        else:
-            events.emit("place_away", place=place.name, what=f"{away.what}: the training of {name} waits")
-
     for earlier in _jobs(place, name):
         seen(earlier, await asyncio.to_thread(earlier.state))
     while (card := await asyncio.to_thread(read_provenance, folder)) is None:
-        job, attempt = await answered(lambda: job_of(lab, place, name, resources, night=night), on_away)
+        asked = functools.partial(asyncio.to_thread, job_of, lab, place, name, resources, night=night)
+        job, attempt = await answered(asked, tells(events, place.name, f"the training of {name}"))
         if attempt != told_of:
             told = {"adapter": name, "attempt": attempt, "step": steps_taken(folder), "job": job.id}
             events.once(f"train/{name}/{attempt}", "training_started", **told)

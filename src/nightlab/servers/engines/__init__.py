@@ -74,6 +74,9 @@ class Engine(Protocol):
     def room(self, need: Need) -> Room | None:
         """How many adapters it holds at a time; None for an engine that keeps every one."""
 
+    def gpus(self, need: Need) -> int:
+        """How many GPUs it uses where it sees more."""
+
 
 def engine(name: str) -> Engine:
     """The engine of this name. Raises UsageError."""

@@ -51,3 +51,7 @@ class Embedded:
     def room(self, need: Need) -> Room | None:
         """It keeps every adapter that it was given."""
         return None
+
+    def gpus(self, need: Need) -> int:
+        """One device."""
+        return 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
+import math
 import os
 import shlex
 import sys
@@ -33,6 +34,8 @@ _FLAGS = {
     "max_num_batched_tokens": "--max-num-batched-tokens",
     "enforce_eager": "--enforce-eager",
 }
+
+_SIZES = ("tensor_parallel", "pipeline_parallel_size", "data_parallel_size")  # whose product is the GPUs that it uses
 
 
 class Vllm:
@@ -100,6 +103,10 @@ class Vllm:
             "OMP_NUM_THREADS": threads,
         }
 
+    def gpus(self, need: Need) -> int:
+        """Those of one copy of the model in parallel, times stages and copies that the plan's own flags ask for."""
+        return math.prod(_asked(need, size) or 1 for size in _SIZES)
+
     def room(self, need: Need) -> Room | None:
         """One slot for each condition and one spare in a batch; every adapter, the canary's too, in memory.
 
@@ -122,7 +129,7 @@ def _lora(need: Need, room: Room | None) -> list[str]:
 
 def _asked(need: Need, option: str) -> int | None:
     """A size that the plan asks for: by its option, or by the flag among its further words, of which the last wins."""
-    flag, asked = f"--{option.replace('_', '-')}", need.options.get(option)
+    flag, asked = _FLAGS.get(option, f"--{option.replace('_', '-')}"), need.options.get(option)
     words = [part for word in need.extra for part in word.split("=", 1)]
     named = [value for word, value in itertools.pairwise(words) if word == flag and value.isdigit()]
     return int(named[-1]) if named else int(asked) if asked else None
