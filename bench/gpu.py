@@ -121,7 +121,7 @@ def random_model(folder: Path, *, hidden: int, layers: int) -> tuple[Path, Path]
     base = json.loads((source / "config.json").read_text())
     kept = ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")
     shape = {"hidden_size": hidden, "intermediate_size": 4 * hidden, "num_hidden_layers": layers}
-    heads = {"num_attention_heads": hidden // 64, "num_key_value_heads": hidden // 256, "head_dim": 64}
+    heads = {"num_attention_heads": hidden // 64, "num_key_value_heads": max(1, hidden // 256), "head_dim": 64}
     config = LlamaConfig(**{k: base[k] for k in kept if k in base}, **shape, **heads, max_position_embeddings=1024)
     model = LlamaForCausalLM(config).to(torch.float16)
     model.save_pretrained(folder / "model")
