@@ -22,7 +22,7 @@ help:
 demo: local
 	$(BIN)/nightlab demo $(ARGS)
 
-# One thread for each process; of three workers on two cores one waits at any time: for a server, a queue, a lease.
+# One thread for each process. Three workers on two cores: many tests wait for clocks, queues and starting servers.
 test: export OMP_NUM_THREADS := 1
 test: dev
 	$(BIN)/python -m pytest $(or $(ARGS),-m "not vllm" -n 3 --dist worksteal --cov --cov-report=term --cov-fail-under=90 --durations=10)

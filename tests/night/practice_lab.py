@@ -55,6 +55,6 @@ def small_demo(root: Path, *models: str, seed: int = 7, **config: Any) -> Demo:
     factors["conditions"] = [f"conditions/{name}.yaml" for name in CONDITIONS]
     factors["prompts"] = [f"prompts/{path.name}" for path in sorted((folder / "prompts").iterdir())[:4]]
     hypotheses = [one for one in plan["hypotheses"] if one["id"] == "H4"]
-    plan |= {"hypotheses": hypotheses, "ranges": [], "serving": {"port": 0}, **config}
+    plan |= {"hypotheses": hypotheses, "multiplicity": "holm", "ranges": [], "serving": {"port": 0}, **config}
     (folder / "config.yaml").write_text(yaml.safe_dump(plan))
     return made

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow(26)]
 
 def small(root: Path, **judge: object) -> Demo:
     """The small demo lab with one model, judged by Claude."""
-    return small_demo(root, "llama", multiplicity="holm", judge={"rubric": "rubric.md", "by": "claude", **judge})
+    return small_demo(root, "llama", judge={"rubric": "rubric.md", "by": "claude", **judge})
 
 
 @pytest.fixture
