@@ -23,7 +23,7 @@ from tests.night.supervised import end_of_night, kill_night, start_night
 from tests.night.test_practice_night import nothing_runs
 from tests.slurm import Cluster
 
-pytestmark = [pytest.mark.real, pytest.mark.slow(30)]
+pytestmark = [pytest.mark.real, pytest.mark.slow(55)]
 
 RECOGNISED = 30.0  # seconds within which a trouble must be seen
 TABLE = 'place = "slurm"\nslurm-gres = "gpu:1"\nslurm-time = "30"\nlease-seconds = 60\n'
