@@ -35,7 +35,9 @@ def section(summary: Summary, drift: Sequence[Drift] = ()) -> Markdown:
         return Markdown("")
     header = ("dimension", "retest α", "retest ICC", "between judges α", "between judges ICC", "gold: off, bias, n")
     rows = [_row(found.trust[name]) for name in _names(summary) if name in found.trust]
-    audit = f"{found.batches} batches with known items were judged; {len(found.rejected)} were rejected"
+    judged = "1 batch with known items was" if found.batches == 1 else f"{found.batches} batches with known items were"
+    rejected = f"{len(found.rejected)} {'was' if len(found.rejected) == 1 else 'were'} rejected"
+    audit = f"{judged} judged; {rejected}"
     why = f": {'; '.join(found.rejected)}" if found.rejected else ""
     method = (
         "α is Krippendorff's, for interval data; ICC is ICC(2,1) of Shrout and Fleiss. Brackets are intervals that "

@@ -5,9 +5,10 @@ the batch that are shown twice under different ids. A batch is rejected where kn
 are in the wrong order or too close, gold items get one another's scores or are missed, or copies get different scores.
 
 The thresholds follow from one number: an honest judge's scores scatter by NOISE, a tenth of the range (a point of ten).
-They are where such a judge fails in two batches of a hundred at most, and one that is constant or reversed in all
-whose sentinels are half a range apart (tests/judging/test_thresholds.py). A judge that scatters by one and a half
-points fails in about one of twenty. Limit: they do not prove a good judge.
+They are where such a judge fails in about two batches of a hundred at worst, and one that is constant or reversed in
+all whose sentinels are half a range apart (tests/judging/test_thresholds.py). A judge that scatters by one and a half
+points fails in one of twenty on average, in one of seven at worst. Limits: the scatter is an assumption, measured of no
+model; they do not prove a good judge.
 """
 
 from __future__ import annotations
