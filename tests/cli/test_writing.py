@@ -11,10 +11,13 @@ import pytest
 import yaml
 from click.testing import Result
 
+from nightlab.compute import open_place
+from nightlab.compute.place import OVER, Job, JobSpec
 from nightlab.lab import Lab
 from nightlab.record.diary import Diary
 from nightlab.record.mentions import Mention
 from nightlab.record.state import ResearchState
+from nightlab.servers.manifest import Manifest, save
 
 Call = Callable[..., Result]
 EXPERIMENT = "exp_001_first"
@@ -274,12 +277,26 @@ def test_servers_of_a_quiet_lab(call: Call) -> None:
     assert call("servers", "stop", "--all").exit_code == 0
 
 
+def left_behind(lab: Lab) -> Job:
+    """The job of a server that a killed sweep left running."""
+    job = open_place(lab).start(JobSpec(key="old-1", argv=("sleep", "300"), cwd=str(lab.root), lease_seconds=300))
+    seen = Manifest(
+        id="old-1", key="k", night="sweep-20261123-000000", model="old", model_id="org/old", model_path="/m",
+        engine="embedded", served_name="old", place="local", job="old-1", port=8000, flags=[], conditions={}, state="ready",
+        started="2026-11-23T00:00:00.000Z",
+    )  # fmt: skip
+    save(lab, seen)
+    return job
+
+
 @pytest.mark.real
 @pytest.mark.slow
 def test_sweep_judge_and_report_by_hand(call: Call, lab: Lab, experiment: Path) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
+    left = left_behind(lab)
     swept = call("sweep", EXPERIMENT)
     assert swept.exit_code == 0, swept.output
+    assert left.state() in OVER, "what a killed sweep left running is ended, so that a model is not in memory twice"
     assert "4 answered, 0 failed, 0 missing of 4" in swept.output
     assert call("servers").output == "No server is running.\n"
     assert "the plan is frozen" in git(lab.root, "log", "-1", "--format=%s")

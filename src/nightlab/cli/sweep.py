@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nightlab.servers.server import Server
 
 LEASE_SHARE = 4
+OWNER = "sweep-"  # how the names of sweeps begin that own servers
 T = TypeVar("T")
 
 
@@ -142,7 +143,7 @@ def _events(lab: Lab) -> Iterator[EventLog]:
     from nightlab.events import EventLog
     from nightlab.night.lock import LabLock
 
-    name = time.strftime("sweep-%Y%m%d-%H%M%S", time.gmtime())
+    name = time.strftime(f"{OWNER}%Y%m%d-%H%M%S", time.gmtime())
     lock = LabLock(lab.lock)
     lock.acquire(name)
     events = EventLog(lab.cache / "sweeps" / name)
@@ -181,7 +182,10 @@ async def _run(
     from nightlab.night.mending import gone, mend
     from nightlab.night.proof import reload, swept
     from nightlab.night.serving import endpoint_of
+    from nightlab.servers.server import stop_all
 
+    # The lab is ours, so a sweep that left servers was killed; twice in a GPU's memory a model does not fit.
+    await stop_all(lab, events, owners=OWNER)
     servers: list[Server] = []
     leases = asyncio.create_task(_keep(servers, lab.config.lease_seconds / LEASE_SHARE))
     try:

@@ -285,8 +285,8 @@ class Server:
         save(self.lab, self.manifest)
 
 
-async def stop_all(lab: Lab, events: EventLog | None = None) -> list[str]:
-    """Stop every server of a lab that still runs, whatever its manifest says; the names of those that did."""
+async def stop_all(lab: Lab, events: EventLog | None = None, *, owners: str = "") -> list[str]:
+    """Stop every server that still runs, whatever its manifest says, of owners so beginning; the names of those."""
 
     async def stop(manifest: Manifest) -> str | None:
         server = Server(lab, open_place(lab, manifest.place), manifest)
@@ -295,5 +295,6 @@ async def stop_all(lab: Lab, events: EventLog | None = None) -> list[str]:
             await server.stop(events)
         return manifest.id if ran else None
 
-    stopped = await asyncio.gather(*(stop(manifest) for manifest in list_servers(lab)))
+    theirs = [manifest for manifest in list_servers(lab) if manifest.night.startswith(owners)]
+    stopped = await asyncio.gather(*map(stop, theirs))
     return [name for name in stopped if name is not None]
