@@ -59,9 +59,15 @@ def config_page() -> str:
     rows = []
     for name, key in sorted(settings.KEYS.items()):
         values = ", ".join(f"`{choice}`" for choice in key.choices)
-        values = values or ("a text" if key.least is None else f"at least {key.least:g}")
+        values = values or _range(key)
         rows.append(f"| `{name.replace('_', '-')}` | `{key.default}` | {values} | {key.about} |")
     return "\n".join([GENERATED + CONFIG, "| key | default | values | what it is |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def _range(key: settings.Key) -> str:
+    if key.least is None:
+        return "a text"
+    return f"at least {key.least:g}" if key.most is None else f"{key.least:g} to {key.most:g}"
 
 
 def events_page() -> str:

@@ -282,8 +282,8 @@ def left_behind(lab: Lab) -> Job:
     job = open_place(lab).start(JobSpec(key="old-1", argv=("sleep", "300"), cwd=str(lab.root), lease_seconds=300))
     seen = Manifest(
         id="old-1", key="k", night="sweep-20261123-000000", model="old", model_id="org/old", model_path="/m",
-        engine="embedded", served_name="old", place="local", job="old-1", port=8000, flags=[], conditions={}, state="ready",
-        started="2026-11-23T00:00:00.000Z",
+        engine="embedded", served_name="old", place="local", job="old-1", port=8000, flags=[], conditions={},
+        state="ready", started="2026-11-23T00:00:00.000Z",
     )  # fmt: skip
     save(lab, seen)
     return job

@@ -21,7 +21,6 @@ EXTRAS = {
     "local": ("torch", "transformers", "peft", "tokenizers", "safetensors"),
     "gpu": ("vllm",),
     "postgres": ("psycopg",),
-    "notify": ("apprise",),
     "cluster": ("asyncssh",),
 }
 LEAST_FREE_GB = 2.0
