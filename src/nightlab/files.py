@@ -36,7 +36,12 @@ _REFUSALS = {
 
 def now() -> str:
     """The time in UTC as ISO 8601 with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return written(datetime.now(UTC).timestamp())
+
+
+def written(seconds: float) -> str:
+    """Seconds since the epoch as every row has its time: UTC, ISO 8601 with milliseconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @contextlib.contextmanager

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Literal
 
 from nightlab.errors import CanaryFailed, ServerError
 from nightlab.events import EventLog
+from nightlab.files import written
 from nightlab.servers.code import Stale, stale
 from nightlab.servers.failures import explain
 from nightlab.servers.server import Server
@@ -50,8 +50,7 @@ async def adopt(server: Server, events: EventLog) -> Adoption:
     if changed := await asyncio.to_thread(doubts, server):
         error = server.error(explain("stale_code", "; ".join(changed.reasons)))
         await server.fail(error, events)
-        since = datetime.fromtimestamp(changed.since, UTC).isoformat(timespec="milliseconds")
-        return Adoption(seen.id, seen.model, "stale", "; ".join(changed.reasons), "stale_code", since)
+        return Adoption(seen.id, seen.model, "stale", "; ".join(changed.reasons), "stale_code", written(changed.since))
     try:
         await server.prove_again(events, "adopted")
     except CanaryFailed as error:
