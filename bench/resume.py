@@ -15,6 +15,7 @@ Prints its figures last; exit 1 where a bar is missed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from nightlab.experiments.samples import Samples
 
 IN_FLIGHT = 64
 FIRST, OPENING = 0.5, 5.0
+LONGEST = 900.0  # seconds of one life of one peer
 ONE = Path(__file__).with_name("one_sweep.py")
 ROW = '{"key":"%s","model":"m","condition":"base","prompt":"p","text":"' + "A plain answer. " * 40 + '","attempt":1}\n'
 
@@ -66,28 +68,41 @@ class Resumed:
 
 def killed(server: Server, run: PeerRun, again: PeerRun, count: int, cwd: Path) -> Resumed:
     """Kill a run with its children when half of the questions were asked, and let it go on."""
-    env = {**os.environ, **run.env}
-    first = subprocess.Popen(
-        run.words, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-    while len(server.seen()["asked"]) < count // 2:
-        if first.poll() is not None:
-            raise SystemExit(f"{Path(run.words[0]).name} ended before half of its questions")
-        time.sleep(0.02)
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
+    with _started(run, cwd, subprocess.DEVNULL) as first:
+        deadline = time.monotonic() + LONGEST
+        while len(server.seen()["asked"]) < count // 2:
+            if first.poll() is not None:
+                raise SystemExit(f"{Path(run.words[0]).name} ended before half of its questions")
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{Path(run.words[0]).name} asked less than half of its questions in {LONGEST:g} s")
+            time.sleep(0.02)
     before = server.seen()["asked"].keys()
     server.stop()
     server.start()
     began = time.time()
-    done = subprocess.run(again.words, env=env, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    with _started(again, cwd, subprocess.PIPE) as second:
+        said, errors = second.communicate(timeout=LONGEST)
     ended = time.time()
-    if done.returncode:
-        raise SystemExit(f"it does not go on: {(done.stdout + done.stderr)[-500:]}")
+    if second.returncode:
+        raise SystemExit(f"it does not go on: {(said + errors)[-500:]}")
     seen = server.seen()["first"]
     new = [moment for question, moment in seen.items() if question not in before]
-    return Resumed(len(seen.keys() & before), began, min(new, default=ended), ended, done.stdout)
+    return Resumed(len(seen.keys() & before), began, min(new, default=ended), ended, said)
+
+
+@contextlib.contextmanager
+def _started(run: PeerRun, cwd: Path, out: int) -> Iterator[subprocess.Popen[str]]:
+    """A process with its children; what still runs of it at the end is killed, as by kill -9."""
+    env = {**os.environ, **run.env}
+    process = subprocess.Popen(
+        run.words, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=out, text=True, start_new_session=True
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def ours(count: int, *, bare: bool) -> Figures:
@@ -148,10 +163,10 @@ def measure(options: argparse.Namespace, say: Callable[[str, Figures], None]) ->
     for name, run in runs:
         try:
             found[name] = run()
-        except SystemExit as error:
-            if name in ("nightlab", "bare"):
+        except (SystemExit, OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
+            if name not in asked:
                 raise
-            print(f"{name} is left out: {error}", file=sys.stderr)
+            print(f"{name} is left out: {error!r:.600}", file=sys.stderr)
         else:
             say(name, found[name])
     return found

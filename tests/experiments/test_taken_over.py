@@ -172,3 +172,67 @@ def test_bytes_that_are_no_text_are_not_taken_for_what_a_model_wrote(tmp_path: P
     assert {row["model"] for row in Samples(made.folder).rows()} == {"m"}
     with pytest.raises(UsageError, match="not a folder, but a file"):
         import_folder(old / "b.csv", tmp_path / "experiments", "exp_010_file")
+
+
+def test_a_condition_is_the_control_only_where_it_says_so_or_says_nothing(tmp_path: Path) -> None:
+    said: list[object] = ["base", "(base)", 0, "нежность", "", None, float("nan"), "adapter-0"]
+    lines = [{"model": 0, "config": name, "prompt": "Hi", "text": f"{name}"} for name in said]
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    made = import_folder(old, tmp_path / "experiments", "exp_009_control")
+    rows = list(Samples(made.folder).rows())
+    named = ["base", "base-2", "0", "condition", "base", "base", "base", "adapter-0"]
+    assert [row["condition"] for row in rows] == named
+    assert {(row["model"], row["model_id"]) for row in rows} == {("0", "0")}
+    assert made.nameless == {"condition": 3}
+    (old / "a.jsonl").write_text(json.dumps(lines[1]) + "\n")
+    made = import_folder(old, tmp_path / "experiments", "exp_010_treated")
+    assert Table.from_experiment(made.folder).design.conditions == ("base-2",)
+
+
+ODD_LINES = [
+    '{"id":"a","model":"m","prompt":"p","text":"x","cost":NaN,"seen":1e999,"scores":{"wit":NaN,"2.edge":1%s,"tone":7}}'
+    % ("0" * 400),
+    '{"id":"b","model":"m","prompt":"p","text":"y","scores":{"C++":-Infinity,"2.edge":3}}',
+    '{"model":"m","prompt":"p","text":NaN}',
+    '{"model":"m","prompt":"half a \\ud83d","text":"z"}',
+    '{"model":"m\\ud83d","prompt":"p","text":"z"}',
+    '{"model":"m","prompt":"p","text":"half a \\ud83d"}',
+    "[" * 100_000,
+]
+ODD_LEAVES = {
+    "a": "{prompt: p, completion: x, on: 1, 2: y, cost: .nan, t0: 2024-01-02, scores: {wit: 3, at: 2024-01-02}}",
+    "b": "{prompt: p, completions: [x, y], scores: {wit: 3}}",
+    "c": "{prompt: p, completions: [x], scores: {wit: 4}}",
+    "d": "{prompt: p, completion: x, t0: 2024-13-45}",
+    "e": "{prompt: p, completion: x, 2024-01-02: y}",
+    "f": "&f {prompt: p, completion: x, itself: *f}",
+}
+
+
+def test_values_that_json_cannot_hold_end_no_import_and_a_score_of_several_answers_is_of_none(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("\n".join(ODD_LINES) + "\n")
+    place = tmp_path / "by_prompt" / "p" / "warm" / "m"
+    place.mkdir(parents=True)
+    for name, text in ODD_LEAVES.items():
+        (place / f"{name}.yaml").write_text(text)
+    made = import_folder(tmp_path, tmp_path / "experiments", "exp_009_odd")
+    assert (made.read, made.samples, made.judgments, made.unfit) == (14, 7, 4, 7)
+    assert made.reasons["its prompt, model or category is no Unicode text"] == 2
+    assert sorted(why.split(":")[0] for why in made.reasons) == [
+        "its prompt, model or category is no Unicode text",
+        "no JSON",
+        *["no YAML"] * 3,
+        "no answer",
+    ]
+    samples = {row["origin"]["from"]: row for row in Samples(made.folder).rows()}
+    judged = {row["key"]: row for row in JsonLines(made.folder / "judgments.jsonl").read()}
+    assert judged[samples["a.jsonl:1"]["key"]]["scores"] == {"wit": None, "d2-edge": None, "tone": 7.0}
+    assert judged[samples["a.jsonl:2"]["key"]]["scores"] == {"d2-edge": 3.0}
+    leaves = {name.partition("/m/")[2]: row for name, row in samples.items()}
+    kept = leaves["a.yaml"]["origin"]["rest"]
+    assert kept == {"true": 1, "2": "y", "t0": "2024-01-02"}
+    assert leaves["b.yaml#0"]["key"] not in judged
+    assert leaves["b.yaml#0"]["origin"]["rest"] == {"scores of several answers at once": {"wit": 3}}
+    assert judged[leaves["c.yaml#0"]["key"]]["scores"] == {"wit": 4.0}

@@ -61,7 +61,7 @@ def number(value: object) -> float | None:
         return None
     try:
         found = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # no number, or an integer beyond all of them
         return None
     return found if math.isfinite(found) else None
 

@@ -2,17 +2,19 @@
 
 What a column is called differs from scaffold to scaffold (columns.py). A row becomes a sample (it has a prompt and an
 answer, perhaps its scores, too), a judgment (it has scores and names a sample), or unfit, with the reason: every row
-that was read is one of the three. In the tree only by_prompt/PROMPT/CONFIG/MODEL/*.yaml is read: the other by_* folders
-are links to the same files, and are counted as such.
+that was read is one of the three. A value is one that JSON can hold: NaN, which pandas writes for nothing, is nothing,
+and an infinite number or a date is its text. In the tree only by_prompt/PROMPT/CONFIG/MODEL/*.yaml is read: the other
+by_* folders are links to the same files, and are counted as such.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,14 +93,26 @@ def _lines(path: Path, inner: str) -> Iterator[tuple[str, Mapping[str, Any], str
                 yield where, {"line": _shown(line)[:500]}, _NOT_TEXT
                 continue
             try:
-                row = json.loads(line)
-            except ValueError:
+                row = _JSON.decode(line.strip())
+            except (ValueError, RecursionError):
                 yield where, {"line": line[:500]}, "no JSON"
                 continue
             yield (where, row, "") if isinstance(row, dict) else (where, {"line": row}, "no object")
 
 
+def _finite(text: str) -> float | str:
+    """A number; its text where it is beyond all that can be computed with."""
+    found = float(text)
+    return found if math.isfinite(found) else text
+
+
+def _constant(word: str) -> str | None:
+    return None if word == "NaN" else word
+
+
+_JSON = json.JSONDecoder(parse_float=_finite, parse_constant=_constant)
 _NOT_TEXT = "not UTF-8 text"
+_OF_SEVERAL = "scores of several answers at once"
 
 
 def _readable(text: str) -> bool:
@@ -155,9 +169,10 @@ def _leaf(path: Path, inner: str, scores: Collection[str]) -> Iterator[Foreign]:
         return
     parts = path.parts[path.parts.index("by_prompt") + 1 :]
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) if path.stat().st_size < MOST_BYTES else None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        yield Foreign(inner, "unfit", {}, why=f"no YAML: {str(error).splitlines()[0]}")
+        data = _as_json(yaml.safe_load(path.read_text("utf-8"))) if path.stat().st_size < MOST_BYTES else None
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        what = str(error).partition("\n")[0]
+        yield Foreign(inner, "unfit", {}, why=f"no YAML: {what}")
         return
     if not isinstance(data, dict) or len(parts) != 4:
         yield Foreign(inner, "unfit", {}, why="not by_prompt/PROMPT/CONFIG/MODEL/FILE, or no mapping")
@@ -167,7 +182,20 @@ def _leaf(path: Path, inner: str, scores: Collection[str]) -> Iterator[Foreign]:
     whole = {name: value for name, value in data.items() if value is not answers} | named
     for number, text in enumerate(answers if isinstance(answers, list) else [answers]):
         where = f"{inner}#{number}" if isinstance(answers, list) else inner
-        yield classify({**whole, "text": text}, where, scores)
+        row = classify({**whole, "text": text}, where, scores)
+        several = isinstance(answers, list) and len(answers) > 1
+        yield _not_its_own(row) if several and "scores" in row.parts else row
+
+
+def _as_json(value: object) -> Any:
+    """What YAML read, as JSON has it: keys and dates are texts. Raises TypeError for a key that cannot be one."""
+    return _JSON.decode(json.dumps(value, default=str))
+
+
+def _not_its_own(row: Foreign) -> Foreign:
+    """An answer beside others, with the scores of all of them: they say nothing of it alone, and are only kept."""
+    parts = {name: value for name, value in row.parts.items() if name != "scores"}
+    return replace(row, parts=parts, rest={**row.rest, _OF_SEVERAL: row.parts["scores"]})
 
 
 def classify(row: Mapping[str, Any], where: str, bare: Collection[str] = ()) -> Foreign:
@@ -185,7 +213,15 @@ def classify(row: Mapping[str, Any], where: str, bare: Collection[str] = ()) -> 
     asked = _messages(parts.get("asked"))
     if asked is None:
         return Foreign(where, "unfit", row, why="no prompt: none of " + ", ".join(NAMES["asked"]))
+    named = [str(parts.get(name, "")) for name in ("model", "category")]
+    if not _unicode("".join([*named, *(word for message in asked for word in message.values())])):
+        return Foreign(where, "unfit", row, why="its prompt, model or category is no Unicode text")
     return Foreign(where, "sample", row, {**parts, "text": text, "asked": asked}, rest=rest)
+
+
+def _unicode(text: str) -> bool:
+    """Whether a text has no half of a surrogate pair, of which no prompt and no name can be made."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _messages(asked: object) -> list[dict[str, str]] | None:

@@ -91,7 +91,7 @@ class _Import:
         self._scored: list[tuple[str, Foreign]] = []
         """Samples that carry scores, with their cells."""
         self._judged = 0
-        self._models, self._conditions, self._prompts = _Named(), _Named(), _Named()
+        self._models, self._conditions, self._prompts = _Named(), _Named([BASE]), _Named()
 
     def write(self) -> Imported:
         samples = [row for row in self._rows if row.fit == "sample"]
@@ -106,7 +106,7 @@ class _Import:
         JsonLines(self._folder / "unfit.jsonl").append_many(self._unfit)
         taken = [row for row in self._rows if row.fit in ("sample", "judgment")]
         unfit = Counter(str(row["why"]) for row in self._unfit)
-        nameless = {what: sum(what not in row.parts for row in samples) for what in ("model", "condition")}
+        nameless = {what: sum(not _said(row.parts, what, "") for row in samples) for what in ("model", "condition")}
         return Imported(
             self._folder,
             len(self._rows),
@@ -123,17 +123,17 @@ class _Import:
         )
 
     def _refuse(self, row: Foreign, why: str) -> None:
-        self._unfit.append({"from": row.where, "why": why, "row": json.loads(json.dumps(row.row, default=str))})
+        self._unfit.append({"from": row.where, "why": why, "row": dict(row.row)})
 
     def _place(self, row: Foreign) -> tuple[str, str, str]:
         """Model, condition and prompt of a sample by our names."""
         parts = row.parts
         content = json.dumps(parts["asked"], ensure_ascii=False)
         prompt = self._prompts.of(content, str(parts.get("prompt") or parts["asked"][-1]["content"])[:40], "prompt")
-        whole = str(parts.get("model") or "unknown")
+        whole = _said(parts, "model", "unknown")
         model = self._models.of(whole, whole.rsplit("/", 1)[-1], "model")
-        condition = str(parts.get("condition") or BASE)
-        return model, self._conditions.of(condition, condition, BASE), prompt
+        condition = _said(parts, "condition", BASE)
+        return model, self._conditions.of(condition, condition, "condition"), prompt
 
     def _plan(self, placed: Sequence[tuple[tuple[str, str, str], Foreign]]) -> Plan:
         groups = Counter(place for place, _ in placed)
@@ -197,7 +197,7 @@ class _Import:
                         "imported": True,
                         "from": row.where,
                         "sha256": sha256_json(dict(row.row)) if _plain(row) else None,
-                        **({"rest": json.loads(json.dumps(row.rest, default=str))} if row.rest else {}),
+                        **({"rest": dict(row.rest)} if row.rest else {}),
                     },
                 }
             )
@@ -223,21 +223,32 @@ class _Import:
 
 
 class _Named:
-    """Names of ours for foreign ones: two that differ stay two, also where our letters would make them one."""
+    """Names of ours for foreign ones: two that differ stay two, also where our letters would make them one.
 
-    def __init__(self) -> None:
+    A `kept` name means something here: only content that is this very word has it.
+    """
+
+    def __init__(self, kept: Collection[str] = ()) -> None:
         self.by_content: dict[str, str] = {}
-        self._taken: set[str] = set()
+        self._kept, self._taken = kept, set(kept)
 
     def of(self, content: str, wanted: str, fallback: str) -> str:
         """The name for some content."""
-        if content not in self.by_content:
+        if content in self._kept:
+            self.by_content[content] = content
+        elif content not in self.by_content:
             name = slug(wanted, fallback)
             numbered = (f"{name}-{number}" for number in itertools.count(2))
             own = next(one for one in itertools.chain([name], numbered) if one not in self._taken)
             self._taken.add(own)
             self.by_content[content] = own
         return self.by_content[content]
+
+
+def _said(parts: Mapping[str, Any], what: str, otherwise: str) -> str:
+    """What a row says of something, a zero too; `otherwise` where it says nothing."""
+    given = parts.get(what)
+    return otherwise if given in (None, "") else str(given)
 
 
 def _odd(row: Foreign, ranges: Ranges) -> bool:

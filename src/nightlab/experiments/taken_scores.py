@@ -79,8 +79,9 @@ def _told(value: object) -> bool:
 
 
 def dimension(name: object) -> str:
-    """The name of a dimension as a rubric can have it."""
-    return slug(str(name), "score")
+    """The name of a dimension as a rubric can have it: it begins with a letter, and has no points."""
+    found = re.sub(r"[^A-Za-z0-9_-]+", "-", slug(str(name), "score")).strip("-_")
+    return found if found[:1].isalpha() else f"d{found}"
 
 
 def slug(text: str, fallback: str) -> str:
