@@ -139,7 +139,7 @@ async def test_the_cards_of_this_machine_are_shared_out_and_counted(
 
     assert (await run_all(lab, plan, place, seen=charge)).made == 4
     assert {row["metrics"]["card"] for row in rows(plan)} <= {4, 7}
-    assert set(seen) == {1}
+    assert set(seen) == {1} == {job.spec.gpus for job in place.jobs()}
     assert budget.by_who()["runs"].gpu_seconds >= 4 * 60, "a minute at least for each of four jobs"
     none = write(tmp_path / "none", command=command, metrics={"card": "watch"}, artefacts=[], replicates=1)
     (tmp_path / "none" / "pyproject.toml").write_text('[tool.nightlab]\ncontainment = "none"\n')

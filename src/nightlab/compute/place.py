@@ -37,7 +37,8 @@ class JobSpec:
     Without `lease_seconds` nothing ends the job but itself and `stop`. With `requeue` a queue may run the command
     again after a preemption or a lost node: it must go on where it stopped. `resources` are asked of a place that
     shares them out (partition, account, qos, gres, time, flags); this machine has no queue and gives what it has.
-    `owner` is the night that started it; another night that takes it up starts no other job.
+    `gpus` is how many GPUs its command can use where nobody shares them out, None for all that it sees. `owner` is the
+    night that started it; another night that takes it up starts no other job.
     """
 
     key: str
@@ -48,6 +49,7 @@ class JobSpec:
     pick_port: bool = False
     requeue: bool = False
     resources: Mapping[str, str] = field(default_factory=dict)
+    gpus: int | None = field(default=None, compare=False)
     owner: str = field(default="", compare=False)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import mean
 
 from nightlab.agents import AgentSpec
@@ -27,11 +28,13 @@ from nightlab.judging.rows import read_judgments, stands
 from nightlab.judging.verdicts import instructions
 from nightlab.lab import Lab
 from nightlab.night.judges import MODEL
+from nightlab.servers.engines import Need, engine
 from nightlab.settings import NOTHING
 
 BYTES_PER_TOKEN = 4
 TOKENS_PER_ANSWER = 300  # that a judge writes about one
 FEWEST = 20  # judgments that a measured cost needs
+UNPRICED = "an unknown price (usd_per_gpu_hour is not set)"
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,14 @@ class JudgeCost:
 
 def gpu_cost(lab: Lab, plan: Plan, servers: int, seconds: float) -> str:
     """What the servers of a sweep cost while it asks, in one sentence; their start comes on top."""
-    hours = servers * open_place(lab).gpus(plan.serving.resources) * seconds / 3600
+    serving = plan.serving
+    need = Need(Path(), "", options=serving.options(), extra=tuple(serving.extra))
+    used = engine(serving.engine or lab.config.engine).gpus(need)
+    hours = servers * open_place(lab).gpus(serving.resources, used) * seconds / 3600
     if not hours:
         return "Servers: no GPU is counted here."
     price = lab.config.usd_per_gpu_hour
-    usd = f"about ${hours * price:.2f}" if price else "an unknown price (usd_per_gpu_hour is not set)"
+    usd = f"about ${hours * price:.2f}" if price else UNPRICED
     return f"Servers: {hours:.2f} GPU hours and their start, {usd}."
 
 

@@ -197,7 +197,7 @@ class NightWorks:
     async def _train(self, name: str) -> dict[str, Any]:
         from nightlab.training.jobs import follow
 
-        gpus = self.place.gpus({})
+        gpus = self.place.gpus({}, 1)  # it computes on one device
         seen = functools.partial(self._charge, gpus=gpus, who="trainings")
         return await follow(self.lab, self.place, name, self.events, {}, night=self.night, seen=seen)
 

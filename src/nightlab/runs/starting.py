@@ -96,6 +96,7 @@ class Starter:
             cwd=str(self._plan.root),
             lease_seconds=self._lab.config.lease_seconds,
             resources=self.resources,
+            gpus=self._plan.config.gpus,
             owner=self._night,
         )
 

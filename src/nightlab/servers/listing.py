@@ -80,7 +80,7 @@ def _job_row(lab: Lab, folder: Path, servers: Collection[str]) -> dict[str, Any]
     name, gpus = spec.get("place") or lab.config.place, 0
     try:
         place = open_place(lab, name)
-        job, gpus = place.find(spec["key"]), place.gpus(spec["resources"])
+        job, gpus = place.find(spec["key"]), place.gpus(spec["resources"], spec.get("gpus"))
         process, why = (job.state(), job.reason()) if job is not None else ("lost", None)
     except NightlabError as error:
         job, process, why = None, "unreachable", error.what

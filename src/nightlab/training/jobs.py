@@ -181,5 +181,6 @@ def _spec(lab: Lab, folder: Path, key: str, resources: Mapping[str, str], night:
         lease_seconds=lab.config.lease_seconds,
         requeue=True,
         resources=resources,
+        gpus=1,
         owner=night,
     )
