@@ -18,7 +18,7 @@ from nightlab.evidence.reproduce import rebuild
 from nightlab.evidence.run_analysis import RunAnalysis
 from nightlab.evidence.run_power import OFTEN, power_of_runs, verdict_on_runs
 from nightlab.evidence.run_report import compile_run_report
-from nightlab.evidence.runs import analyze_runs
+from nightlab.evidence.runs import analyze_runs, analyze_runs_again
 from nightlab.files import JsonLines, sha256_file
 from nightlab.lab import shipped
 from nightlab.runs.freeze import freeze_run
@@ -98,9 +98,34 @@ def test_a_claim_is_exploratory_where_its_plan_did_not_come_first(tmp_path: Path
     assert "Ended with **rank 4, width 8**: 2 changes kept; the median went from 2.023 to 1.023." in said
     early = analyze_runs(measured(tmp_path / "exp_002_b", t=EARLIER).folder)
     assert [c.confirmatory for c in early.claims] == [False]
-    assert "what is claimed is exploratory: 24 runs are older than the frozen plan" in early.caveats
+    assert "every result here is exploratory: 24 of 24 runs are older than the frozen plan" in early.caveats
     report = compile_run_report(tmp_path / "exp_002_b").read_text("utf-8")
     assert "(H1, supported, exploratory)" in report
+
+
+def test_a_report_says_where_its_runs_were_made_and_whether_the_plan_came_first(tmp_path: Path) -> None:
+    def said(folder: Path) -> str:
+        return compile_run_report(folder, analyze_runs_again(folder, pictures=False), pictures=False).read_text("utf-8")
+
+    folder = measured(tmp_path / "exp_001_a", hypotheses=[]).folder
+    whole = said(folder)
+    assert "at most 600 s and 4 GB each, without a sandbox; a run took 1 s (median)" in whole
+    assert "The plan was frozen before the first run." in whole
+    samples = folder / "samples.jsonl"
+    samples.write_text(samples.read_text("utf-8").replace('"level": "none"', '"level": "bwrap"', 1), "utf-8")
+    assert "each, in the sandbox (bwrap), 23 runs without a sandbox; " in said(folder)
+    samples.write_text(samples.read_text("utf-8").replace(LATER, EARLIER, 1), "utf-8")
+    early = said(folder)
+    assert "No claim is made" in early
+    assert "- every result here is exploratory: 1 of 24 runs are older than the frozen plan" in early
+    assert "Inputs: none. 1 of 24 runs are older than the frozen plan." in early
+    assert "before the first run" not in early
+    samples.write_text(samples.read_text("utf-8").replace(EARLIER, LATER), "utf-8")
+    [first, *others] = samples.read_text("utf-8").splitlines(keepends=True)
+    samples.write_text("".join(others), "utf-8")
+    row = json.loads(first)
+    JsonLines(folder / "failures.jsonl").append({**row, "t": EARLIER, "class": "failed", "error": "exit code 1"})
+    assert "1 of 24 runs are older than the frozen plan." in said(folder), "what failed was made, too"
 
 
 @pytest.mark.slow

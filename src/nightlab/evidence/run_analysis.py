@@ -112,13 +112,19 @@ class RunAnalysis:
 
     @cached_property
     def exploratory(self) -> str:
-        """Why no claim of this experiment is confirmatory; empty where they are."""
-        early = sum(str(row.get("t", "")) < self.lock.frozen for row in self.rows.values())
+        """Why nothing of this experiment is confirmatory; empty where its claims are."""
         if self.config.search is not None:
             return "a search chose its runs by what they gave"
         if self.deviations:
             return "the plan changed after it was frozen"
-        return f"{early} runs are older than the frozen plan" if early else ""
+        return self.early
+
+    @cached_property
+    def early(self) -> str:
+        """How many runs were made, or failed, before the plan was frozen; empty where none was."""
+        rows = [*self.rows.items(), *self.failures.items()]
+        old = {key for key, row in rows if str(row.get("t", "")) < self.lock.frozen}
+        return f"{len(old)} of {len(dict(rows))} runs are older than the frozen plan" if old else ""
 
     @cached_property
     def deviations(self) -> list[str]:
@@ -135,8 +141,8 @@ class RunAnalysis:
             found.append("fewer than 3 replicates: means are anecdotes and have no interval")
         if len(self.verdicts) > 1:
             found.append(f"{len(self.verdicts)} hypotheses were tested, none is corrected for the others")
-        if self.exploratory and self.claims:
-            found.append(f"what is claimed is exploratory: {self.exploratory}")
+        if self.exploratory:
+            found.append(f"every result here is exploratory: {self.exploratory}")
         if self.config.search is not None:
             found.append("the best was chosen among candidates: its metric is biased towards better, repeat it")
         return found

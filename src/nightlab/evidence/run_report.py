@@ -161,17 +161,31 @@ def _method(analysis: RunAnalysis) -> Markdown:
     grid = " × ".join(f"{len(levels)} {name}" for name, levels in config.parameters.items())
     inputs = analysis.lock.document["inputs"]
     files = ", ".join(f"{code(name)} ({code(sha[:16])})" for name, sha in inputs.items()) or "none"
-    levels = sorted({str(row["level"]) for row in analysis.rows.values()}) or ["none"]
     times = [float(row["seconds"]) for row in analysis.rows.values()]
     took = f"; a run took {median(times):.3g} s (median)" if times else ""
     return Markdown(
         f"{grid} × {config.replicates} replicates, seeds from {config.seed}. Command: "
-        f"{code(' '.join(config.command))}, at most {config.timeout_seconds:g} s and {config.memory_gb:g} GB each, in "
-        f"the sandbox ({', '.join(levels)}){took}. Inputs: {files}. The plan was frozen before the first run.\n\n"
+        f"{code(' '.join(config.command))}, at most {config.timeout_seconds:g} s and {config.memory_gb:g} GB "
+        f"each{_contained(analysis)}{took}. Inputs: {files}. {_frozen(analysis)}\n\n"
         "Means are over replicates; brackets are bootstrap intervals over them, expanded for few values (Hesterberg "
         f"2015), {analysis.context.resamples} resamples. Predictions compare two points paired by replicate, by the "
         "one-sided bound of Student's t. A missing metric is left out, never counted as zero."
     )
+
+
+def _contained(analysis: RunAnalysis) -> str:
+    """Where the runs with metrics ran, as their rows say."""
+    levels = Counter(str(row["level"]) for row in analysis.rows.values())
+    bare = levels.pop("none", 0)
+    counted = f"{bare} runs " if levels else ""
+    inside = f", in the sandbox ({', '.join(sorted(levels))})" if levels else ""
+    outside = f", {counted}without a sandbox" if bare else ""
+    return inside + outside
+
+
+def _frozen(analysis: RunAnalysis) -> str:
+    """What came first, the plan or its runs."""
+    return f"{analysis.early or 'The plan was frozen before the first run'}."
 
 
 def _cost(analysis: RunAnalysis) -> Markdown:
