@@ -15,7 +15,7 @@ from nightlab.errors import NightlabError
 from nightlab.experiments.plan import Plan
 from nightlab.experiments.samples import Samples
 from nightlab.lab import Lab
-from nightlab.night.cost import judge_costs, prompt_tokens
+from nightlab.night.cost import UNPRICED, judge_costs, prompt_tokens
 
 ASSUMED_RATE = 1500.0  # tokens a second of an 8 B model on one GPU, requests side by side
 ASSUMED_SIZE = 8.0  # billions of parameters, where the id does not say
@@ -39,7 +39,10 @@ class Share:
 
 @dataclass(frozen=True)
 class RealNight:
-    """The whole night, model by model, and its judge; of a plan of `kind: run` its runs alone."""
+    """The whole night, model by model, and its judge; of a plan of `kind: run` its runs alone.
+
+    `usd` is None where the price of its judge or of its GPUs is unknown: a sum of the rest would be no estimate.
+    """
 
     shares: tuple[Share, ...]
     samples: int
@@ -54,8 +57,14 @@ class RealNight:
     def sentence(self) -> str:
         """What it takes, on one line."""
         what = f"{self.runs} runs" if self.runs else f"{self.samples} samples, {self.tokens} tokens"
-        usd = "unknown" if self.usd is None else f"{self.usd:.2f} $"
-        return f"{what}, {self.gpu_hours:.2f} GPU-hours, {self.hours:.2f} h, {usd}"
+        return f"{what}, {self.gpu_hours:.2f} GPU-hours, {self.hours:.2f} h, {self._dollars()}"
+
+    def _dollars(self) -> str:
+        if self.usd is not None:
+            return f"{self.usd:.2f} $"
+        if self.judge_usd is None:
+            return "at an unknown price"
+        return f"{self.judge_usd:.2f} $ without its GPUs, which are at {UNPRICED}"
 
     def document(self) -> dict[str, Any]:
         """A JSON value."""
@@ -77,15 +86,23 @@ def real_night(lab: Lab, plan: Plan) -> RealNight:
     gpu_hours = sum(share.gpu_hours for share in shares)
     hours = max(share.gpu_hours for share in shares)
     judge_usd, judged = _judge(lab, plan, samples)
-    gpu_usd = gpu_hours * lab.config.usd_per_gpu_hour
-    usd = None if judge_usd is None else gpu_usd + judge_usd
+    gpu_usd, priced = gpu_price(lab, gpu_hours)
+    usd = None if judge_usd is None or gpu_usd is None else gpu_usd + judge_usd
     lines = [share.arithmetic for share in shares]
-    lines.append(f"GPU: {gpu_hours:.2f} h x {lab.config.usd_per_gpu_hour:g} $/h = {gpu_usd:.2f} $")
+    lines.append(f"GPU: {priced}")
     lines.append(judged)
     lines.append(
         f"hours: the longest share, {hours:.2f}, with one GPU for each model; {gpu_hours:.2f} with one for all"
     )
     return RealNight(shares, samples, tokens, gpu_hours, hours, usd, judge_usd, tuple(lines))
+
+
+def gpu_price(lab: Lab, hours: float) -> tuple[float | None, str]:
+    """What GPU hours cost in this lab, and the arithmetic; None where their price is not set."""
+    price = lab.config.usd_per_gpu_hour
+    if hours and not price:
+        return None, f"{hours:.2f} h at {UNPRICED}"
+    return hours * price, f"{hours:.2f} h x {price:g} $/h = {hours * price:.2f} $"
 
 
 def _share(lab: Lab, plan: Plan, name: str, model_id: str) -> Share:

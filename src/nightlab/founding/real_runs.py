@@ -12,7 +12,7 @@ from typing import Any
 
 from nightlab.errors import NightlabError
 from nightlab.experiments.samples import Samples
-from nightlab.founding.real_night import RealNight
+from nightlab.founding.real_night import RealNight, gpu_price
 from nightlab.lab import Lab
 from nightlab.runs.plan import RunConfig, RunPlan, kind_of
 
@@ -26,12 +26,11 @@ def real_runs(lab: Lab, plan: RunPlan) -> RealNight:
     basis = f"the median of {len(times)} runs of this lab" if times else "the plan's time limit"
     hours = each * -(-count // config.max_parallel) / 3600
     gpu_hours = count * config.gpus * each / 3600
-    usd = gpu_hours * lab.config.usd_per_gpu_hour
+    usd, priced = gpu_price(lab, gpu_hours)
     lines = (
         told,
         f"time: {count} runs x {each:.0f} s ({basis}), {config.max_parallel} side by side = {hours:.2f} h",
-        f"GPU: {count} runs x {config.gpus} x {each:.0f} s = {gpu_hours:.2f} h x {lab.config.usd_per_gpu_hour:g} $/h"
-        f" = {usd:.2f} $; no model is asked, no judge is paid",
+        f"GPU: {count} runs x {config.gpus} x {each:.0f} s = {priced}; no model is asked, no judge is paid",
     )
     return RealNight((), 0, 0, gpu_hours, hours, usd, 0.0, lines, runs=count)
 

@@ -130,11 +130,11 @@ def _stage(content: dict[str, Any], names: Sequence[str], standing: Sequence[Sta
     runs = _runs(RunPlan(folder, folder, config))[-len(names) :] if names else []
     staging = [Staged(name, run, RUN_TROUBLES[name].about) for name, run in zip(names, runs, strict=False)]
     which = ",".join([*(f"{{{name}}}" for name in config.parameters), "{replicate}"])
-    stages = [word for one in staging for word in ("--stage", f"{one.model}={one.name}")]
+    stages = [f"--stage={one.model}={one.name}" for one in staging]  # glued: a value may begin with a minus
     ours = {"nightlab": [sys.executable, "-P", "-m", "nightlab"], "python": [sys.executable]}
     first, *rest = content["command"]
-    plays = [word for one in standing for word in ("--play", f"{one.model}={_place(one)}")]
-    staged_run = ["python", "-P", "-m", "nightlab.runs.staged", "--run", which, *stages, *plays, "--"]
+    plays = [f"--play={one.model}={_place(one)}" for one in standing]
+    staged_run = ["python", "-P", "-m", "nightlab.runs.staged", f"--run={which}", *stages, *plays, "--"]
     content["command"] = [*staged_run, *ours.get(first, [first]), *rest]
     return staging
 

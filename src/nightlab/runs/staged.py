@@ -1,6 +1,6 @@
 """Troubles staged around the command of a run: it dies, hangs, or prints no metric; every other run is the command.
 
-Put before a run's command: `python -m nightlab.runs.staged --run 8,0 --stage 8,0=run_dies -- COMMAND`. `--run` says
+Put before a run's command: `python -m nightlab.runs.staged --run=8,0 --stage=8,0=run_dies -- COMMAND`. `--run` says
 which run this is (its parameters and its replicate), each `--stage` which trouble meets which run, each `--play` who
 plays which model of the command. A rehearsal puts it there; it loads nothing but the standard library.
 """
