@@ -158,6 +158,37 @@ def test_each_trouble_is_found(
     assert (file, check) in found if check else not found, what
 
 
+def _rated(results: Results) -> None:
+    """A second rater, known by a number, scored two of them too."""
+    rows = [{name: value for name, value in row.items() if name != "id"} for row in results.scores]
+    first = [{**row, "rater": 1} for row in rows]
+    results.table("scores.csv", [*first, *({**row, "rater": 2} for row in rows[:2])])
+    (results.root / "summary.csv").unlink()
+
+
+def _short_levels(results: Results) -> None:
+    """Answers named by levels of which some have one or two letters: `a_no_tea.yaml`."""
+    short = {"llama": "a", "gemma": "b", "layers_0_20": "full", "layers_20_40": "no"}
+    for row in (*results.answers, *results.scores):
+        row |= {part: short.get(row[part], row[part]) for part in ("model", "condition")}
+        row["id"] = "-".join(row[part] for part in ("model", "condition", "prompt"))
+    _answers_by_name(results)
+    results.table("scores.csv", results.scores)
+    for name in ("report.md", "summary.csv"):
+        (results.root / name).unlink()
+
+
+@pytest.mark.parametrize("change", [_rated, _short_levels])
+def test_what_is_in_order_raises_no_alarm(results: Results, change: Callable[[Results], None]) -> None:
+    change(results)
+    assert [one for one in errors(audit(results.root)) if one.check in ("doubles", "lost")] == []
+
+
+def test_names_of_another_form_are_a_guess(results: Results) -> None:
+    _odd(results)
+    assert [one.level for one in errors(audit(results.root)) if one.check == "lost"] == ["warning"]
+
+
 def test_a_row_that_rises_is_not_monotonic(results: Results) -> None:
     results.change("report.md", "## Gemma", "Monotonic increase from early to late.\n\n## Gemma")
     [found] = errors(audit(results.root))

@@ -15,7 +15,7 @@ from nightlab.evidence.design import read_design
 from nightlab.evidence.deviations import find_deviations
 from nightlab.evidence.rows import read_rows
 from nightlab.evidence.table import Table
-from nightlab.experiments.lock import read_lock
+from nightlab.experiments.lock import read_lock, write_lock
 
 from .conftest import RUBRIC, Made, Make
 
@@ -107,6 +107,23 @@ def test_frozen_serving_that_was_edited_is_damage(make: Make) -> None:
         read_lock(made.folder)
 
 
+def test_a_plan_of_before_holm_was_the_default_does_not_differ(make: Make) -> None:
+    made = make()
+    lock = read_lock(made.folder)
+    assert lock is not None
+    write_lock(made.folder, lock.document | {"plan": lock.document["plan"] | {"multiplicity": "report"}})
+    assert found(made, []) == []
+
+
+def test_judges_are_compared_with_the_frozen_one_where_the_plan_names_it(make: Make) -> None:
+    made = make(judge={"by": "claude", "model": "claude-x"})
+    assert found(made, []) == ["189 judgments were made by markers, not by the frozen claude-x"]
+    nameless = make("exp_002_nameless", judge={"by": "openai"})
+    assert found(nameless, []) == []
+    nameless.judgments[0].update(judge="another")
+    assert found(nameless, []) == ["judgments were made by 2 different judges: another (1), markers (188)"]
+
+
 def test_a_lock_of_before_serving_was_kept_compares_the_servers_alone(make: Make, servers: Servers) -> None:
     made = make()
     path = made.folder / "plan.lock.json"
@@ -138,7 +155,7 @@ ROWS: list[tuple[Callable[[Made], object], str]] = [
     ),
     (
         lambda made: made.judgments[0].update(judge="another"),
-        "judgments were made by 2 different judges: another (1), markers (188)",
+        "1 judgments were made by another, not by the frozen markers",
     ),
 ]
 

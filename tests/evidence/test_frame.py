@@ -61,6 +61,19 @@ def test_each_row_meets_the_one_that_has_its_keys(rows: Frame) -> None:
     assert (met.data["size"].tolist(), dict(met.explained)) == ([2, 2, 2], {"no size is known": 3})
 
 
+def test_rows_meet_the_means_of_their_own_groups(rows: Frame) -> None:
+    means = rows.transform(lambda data: data.rename(columns={"score": "mean"})).group(
+        "model", over=["prompt"], mean="mean"
+    )
+    met = rows.join(means)
+    assert met.data["mean"].tolist() == [1.5] * 3 + [6.0] * 3
+    assert (met.began, dict(met.explained)) == (6, {})
+    assert means.join(means.transform(lambda data: data.rename(columns={"mean": "again"}))).data["rows"].tolist() == [
+        3,
+        3,
+    ]
+
+
 def test_what_loses_makes_up_or_doubles_rows_raises(rows: Frame) -> None:
     with pytest.raises(ConservationError, match="1 rows are gone without a reason, the first is \\('a', 'r'\\)"):
         rows.transform(lambda data: data.dropna())
@@ -77,6 +90,8 @@ def test_what_loses_makes_up_or_doubles_rows_raises(rows: Frame) -> None:
 def test_what_is_not_declared_is_refused(rows: Frame) -> None:
     with pytest.raises(QueryError, match="no key names the rows"):
         Frame.of(rows.data)
+    with pytest.raises(QueryError, match="no key names the rows"):
+        rows.group(over=["model", "prompt"], score="mean")
     with pytest.raises(QueryError, match="pools over prompt without saying so"):
         rows.group("model", over=[], score="mean")
     with pytest.raises(QueryError, match="no column `modle`") as caught:

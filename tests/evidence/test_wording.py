@@ -30,7 +30,8 @@ SCOPE = Scope(
     figures=frozenset({"fig1_layers"}),
     claims={
         "c1": Cited(
-            frozenset({"peak"}), frozenset({"llama", "sarcasm", "layers_0_20", "layers_20_40", "creative-tea"})
+            frozenset({"peak"}),
+            frozenset({"llama", "sarcasm", "layers_0_20", "layers_20_40", "creative-tea", "creative"}),
         ),
         "c2": Cited(frozenset({"below"})),
         "c3": Cited(frozenset({"greater"})),
@@ -120,6 +121,16 @@ LIES = [
     "Sarcasm in layers_0_20 towers over the rest.",
     "Sarcasm is absent from the late layers.",
     "The score is zero in base.",
+    "Llama peaks early, as in `direct` (c1).",
+    "Llama peaks early. {# c1 #}",
+    "Llama {# see c1. #}peaks early.",
+    "Llama peaks early <!-- c1 -->.",
+    "Llama peaks early <!-- Well. See c1 -->.",
+    "{% if false %}{{ claim('c1') }}{% endif %}Llama peaks early.",
+    "{% if true %}{% else %}c1: {% endif %}Llama peaks early.",
+    "{% for _ in [] %}c1 {% endfor %}Llama peaks early.",
+    '{% set x = claim("c1") %}Llama peaks early.',
+    '{{ claim("c1") if false }}Llama peaks early.',
 ]
 HONEST = [
     "Llama peaks in `layers_0_20` (c1).",
@@ -140,6 +151,10 @@ HONEST = [
     "Each model was asked under each condition.",
     "We amplify an adapter in ranges of layers and ask what the scores do.",
     "The canary of llama passed on both servers.",
+    "The `creative` prompts of llama peak early (c1).",
+    "Of llama we take a direct look: it peaks early (c1).",
+    '{{ claim("c1") }}{% if planned() %} Llama peaks early.{% endif %}',
+    '{% if planned() %}Llama peaks early: {{- claim("c1") -}}{% else %}Nothing was asked.{% endif %}',
 ]
 
 
@@ -164,7 +179,10 @@ def test_lies_in_other_words_are_found_and_honest_sentences_raise_no_alarm() -> 
 def test_a_claim_is_cited_for_what_it_is_about_and_the_line_is_that_of_the_word() -> None:
     [said] = find_unbacked("Well.\n\nLlama peaks early (c1),\nas does gemma.", "x", SCOPE)
     assert (said.line, said.text) == (4, "gemma")
-    assert said.why == ("the claim cited beside it is about layers_0_20, layers_20_40, llama, sarcasm, not about it")
+    assert (
+        said.why
+        == "the claim cited beside it is about creative, layers_0_20, layers_20_40, llama, sarcasm, not about it"
+    )
     both = {**SCOPE.claims, "c5": Cited(frozenset({"peak"}), frozenset({"gemma", "sarcasm"}))}
     assert find_unbacked("Llama peaks early (c1), as does gemma (c5).", "x", replace(SCOPE, claims=both)) == []
 

@@ -137,6 +137,17 @@ def test_a_plan_frozen_before_a_setting_existed_is_still_the_same(study: Study) 
     assert deviations(study.plan()) == ["plan.judge.repeats was 1, is 2"]
 
 
+def test_a_plan_frozen_under_another_default_of_multiplicity_is_still_the_same(study: Study) -> None:
+    plan = study.plan()
+    freeze(plan)
+    lock = read_lock(plan.folder)
+    assert lock is not None
+    write_lock(plan.folder, lock.document | {"plan": lock.document["plan"] | {"multiplicity": "report"}})
+    assert verify(plan).cells == 36
+    study.write(multiplicity="holm")
+    assert [text[:19] for text in deviations(study.plan())] == ["plan.multiplicity w"]
+
+
 def test_how_a_judge_is_reached_may_change_after_the_freeze(study: Study) -> None:
     freeze(study.plan())
     study.write(judge={"rubric": "rubric.md", "transport": "batch", "pilot_minutes": 0})

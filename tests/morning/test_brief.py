@@ -113,7 +113,8 @@ def test_experiment_without_samples_is_zero_of_nothing(night: Lab) -> None:
 def test_written_brief_cannot_be_broken_out_of(night: Lab) -> None:
     evil = "```\n# Owned\x1b[2J `x` <script>"
     write_atomic(
-        night.experiments / "exp_001_where_is_it" / "claims.yaml", json.dumps([{"id": "c1", "sentence": evil}])
+        night.experiments / "exp_001_where_is_it" / "claims.yaml",
+        json.dumps({"claims": [{"id": "c1", "sentence": evil}]}),
     )
     text = write_brief(night).read_text("utf-8")
     assert text.count("```") == 2

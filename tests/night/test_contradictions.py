@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from nightlab.errors import PlanError
 from nightlab.events import EventLog
 from nightlab.evidence.assertions import Against
 from nightlab.evidence.cited import claims_of
@@ -15,6 +17,7 @@ from nightlab.lab import Lab
 from nightlab.morning.beliefs import believed
 from nightlab.night.contradictions import raise_contradictions
 from nightlab.record.diary import Diary
+from nightlab.record.entry import entry_of
 from nightlab.record.state import ResearchState
 
 
@@ -47,6 +50,28 @@ def test_both_claims_stand_side_by_side_in_brief_and_findings(lab: Lab) -> None:
     (folder / "claims.yaml").write_text(yaml.safe_dump({"claims": [_claim().document()]}))
     assert believed(lab, ["exp_002_b"])[0].text == "It is late. BUT exp_001/c1: It is early."
     assert claims_of(lab, "exp_002") == [("exp_002/c1", "It is late. Contradicts `exp_001/c1`.")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "claims: [It is early.]",
+        "- {id: c1, sentence: x}",
+        "claims: [{id: c1}]",
+        "claims: [{id: c1, sentence: x, against: [y]}]",
+    ],
+)
+def test_claims_of_another_shape_are_refused_and_cost_no_entry(lab: Lab, content: str) -> None:
+    folder = lab.experiments / "exp_002_b"
+    folder.mkdir()
+    (folder / "claims.yaml").write_text(content)
+    for read in (lambda: claims_of(lab, "exp_002"), lambda: believed(lab, ["exp_002_b"])):
+        with pytest.raises(PlanError, match="no list of claims") as caught:
+            read()
+        assert caught.value.where == str(folder / "claims.yaml")
+    EventLog(lab.night("20261125-010203")).emit("look", experiment="exp_002_b")
+    findings = entry_of(lab, "20261125-010203").sections["Findings"]
+    assert "exp_002_b cannot be read: no list of claims" in findings
 
 
 def test_claims_without_a_contradiction_ask_nothing(lab: Lab) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,14 @@ def test_a_question_stands_before_next_session_and_has_its_own_id(diary: Diary) 
     assert rows.index("<!-- /night: n1 -->") < rows.index(f"### @clement q1: {QUESTION.text}")
     assert rows.index(f"### @clement q1: {QUESTION.text}") < rows.index("<!-- next: n1 -->")
     assert rows.index(f"### @clement q2: {QUESTION.text}") > rows.index("<!-- /next: n1 -->")
+
+
+def test_a_long_question_asked_again_is_one(diary: Diary) -> None:
+    long = replace(QUESTION, text="Should Qwen get an adapter? " * 15, about="exp_001/" + "x" * 300)
+    first = diary.ask("n1", long)
+    assert diary.ask("n1", long) == first
+    assert first.asks_as(long)
+    assert not first.asks_as(replace(long, text=f"So: {long.text}"))
 
 
 def test_a_question_begins_the_entry_that_is_written_later(diary: Diary) -> None:

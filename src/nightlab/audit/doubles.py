@@ -9,7 +9,11 @@ from pathlib import Path
 from nightlab.audit.data import ID, Data, Row
 from nightlab.audit.finding import Finding, finding
 
-_MORE = ("replicate", "repeat", "seed", "judge", "run", "index", "attempt", "batch", "t", "timestamp")
+_MORE = (
+    *("replicate", "repeat", "rep", "trial", "seed", "judge", "rater", "annotator", "run", "index", "attempt", "batch"),
+    *("t", "timestamp"),
+)
+"""What tells rows of the same levels apart, numbers too."""
 
 _FEW = 0.1  # of the levels may come twice
 
@@ -40,7 +44,9 @@ def _twice(named: Iterable[tuple[Row, tuple[object, ...]]], path: Path, root: Pa
 
 
 def _levels(row: Row, data: Data) -> tuple[object, ...]:
-    return tuple(row.values[name] for name in (*data.factors, *_MORE) if name in row.values)
+    """All that a row says but its scores."""
+    apart = sorted(name for name in row.values if name not in data.measures or name in _MORE)
+    return tuple(str(row.values[name]) for name in apart)
 
 
 def _identity(row: Row, data: Data) -> tuple[object, ...]:

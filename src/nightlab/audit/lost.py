@@ -105,7 +105,7 @@ def _named_by(own: list[Row], data: Data) -> list[str]:
     stems = [row.file.stem for row in own]
     found = []
     for factor, levels in data.factors.items():
-        holds = sum(any(level in stem for level in levels if len(level) > 2) for stem in stems)
+        holds = sum(any(_names_level(stem, level) for level in levels) for stem in stems)
         if len(levels) > 1 and holds >= _USUAL * len(stems):
             found.append(factor)
     return found
@@ -115,16 +115,24 @@ def _read_name(stem: str, factors: list[str], data: Data) -> dict[str, str]:
     """The level of each factor that a name holds, the longest that fits."""
     found = {}
     for factor in factors:
-        if inside := [level for level in data.factors[factor] if len(level) > 2 and level in stem]:
+        if inside := [level for level in data.factors[factor] if _names_level(stem, level)]:
             found[factor] = max(inside, key=len)
     return found
 
 
+def _names_level(stem: str, level: str) -> bool:
+    """Whether a name has a level as a part of its own: `a` in `a_base_1`, and not in `llama_base_1`."""
+    return bool(re.search(rf"(?<![A-Za-z0-9]){re.escape(level)}(?![A-Za-z0-9])", stem))
+
+
 def _odd_lengths(own: list[Row], root: Path) -> Iterator[Finding]:
-    """Without known levels: names of another number of parts than nearly all the others."""
+    """Without known levels: names of another number of parts than nearly all the others.
+
+    A guess, and so a warning: configurations and prompts may be named as they like.
+    """
     parts = [re.split(r"__|_", row.file.stem) for row in own]
     usual, count = Counter(len(words) for words in parts).most_common(1)[0]
     for row, words in zip(own, parts, strict=True):
         if len(words) != usual and count >= _USUAL * len(own):
             what = f"this record says who it is by its file name alone, which has {len(words)} parts and not {usual}"
-            yield finding("lost", "error", row.file, what, root=root)
+            yield finding("lost", "warning", row.file, what, root=root)

@@ -1,7 +1,8 @@
 """What each row says of how it was asked and judged, against the frozen plan: model, seed, words, length and rubric.
 
 A cell's key is the hash of all this, so a row that says something else was changed, or was written by another program.
-Limit: imported rows (`origin`) were asked under no plan of ours, and only their rubrics are compared.
+Limits: imported rows (`origin`) were asked under no plan of ours, and only their rubrics are compared. Where a plan
+names no model for its judge, agents/judge.md does, and judges are compared with one another only.
 """
 
 from __future__ import annotations
@@ -46,7 +47,12 @@ def find_judged(table: Table) -> Iterator[str]:
     for name, count in rubrics.items():
         if name != frozen:
             yield f"{count} judgments were made under the rubric {name}, not under the frozen {frozen}"
-    if len(judges) > 1:
+    spec = table.design.config.judge
+    planned = "markers" if spec.by == "markers" else spec.model
+    if planned is not None:
+        others = {name: count for name, count in judges.items() if name != planned}
+        yield from (f"{n} judgments were made by {name}, not by the frozen {planned}" for name, n in others.items())
+    elif len(judges) > 1:
         listed = ", ".join(f"{name} ({count})" for name, count in judges.items())
         yield f"judgments were made by {len(judges)} different judges: {listed}"
     repeats = table.design.config.judge.repeats

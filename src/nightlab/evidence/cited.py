@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from nightlab.errors import PlanError
@@ -18,9 +19,26 @@ def short_name(experiment: str) -> str:
 
 
 def claim_rows(lab: Lab, experiment: str) -> list[dict[str, Any]]:
-    """The claims of an experiment as its claims.yaml holds them; none where it has none."""
-    path = lab.experiment(experiment) / "claims.yaml"
-    return (read_yaml(path, PlanError) or {}).get("claims") or [] if path.is_file() else []
+    """The claims of an experiment as its claims.yaml holds them; none where it has none. Raises PlanError."""
+    return read_claims(lab.experiment(experiment))
+
+
+def read_claims(folder: Path) -> list[dict[str, Any]]:
+    """The claims in an experiment's folder. Raises PlanError where its claims.yaml holds something else."""
+    path = folder / "claims.yaml"
+    content = (read_yaml(path, PlanError) or {}) if path.is_file() else {}
+    rows = (content.get("claims") or []) if isinstance(content, dict) else None
+    if not isinstance(rows, list) or not all(map(_is_claim, rows)):
+        hint = "an analysis writes it, not a person: nightlab report makes it again"
+        raise PlanError("no list of claims", where=path, hint=hint)
+    return rows
+
+
+def _is_claim(row: object) -> bool:
+    if not isinstance(row, dict) or not {"id", "sentence"} <= row.keys():
+        return False
+    against = row.get("against") or []
+    return isinstance(against, list) and all(isinstance(other, dict) and "id" in other for other in against)
 
 
 def claims_of(lab: Lab, experiment: str) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from nightlab.errors import NightlabError
 from nightlab.evidence.asked import find_asked, find_judged
 from nightlab.evidence.served import find_served
 from nightlab.evidence.table import EXCLUDED, UNPROVEN, Table
-from nightlab.experiments.freeze import differences, frozen_plan, frozen_serving
+from nightlab.experiments.freeze import differences, frozen_plan, frozen_serving, plan_now
 from nightlab.experiments.plan import Plan
 from nightlab.experiments.rubric import rubric_sha256
 
@@ -55,7 +55,7 @@ def _files(table: Table, folder: Path) -> Iterator[str]:
     except NightlabError as problem:
         yield f"config.yaml can no longer be compared with the frozen plan: {problem.what}"
         return
-    now, before = plan.config.frozen(), frozen_plan(frozen)
+    now, before = plan_now(plan, table.design.lock), frozen_plan(frozen)
     for key in now:
         if now[key] != before.get(key):
             yield f"`{key}` in config.yaml differs from the frozen plan"

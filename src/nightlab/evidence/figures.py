@@ -106,12 +106,18 @@ def counts_text(estimates: Sequence[Estimate]) -> str:
 def _points(axis: Any, estimates: Sequence[Estimate], shift: float = 0.0, **style: Any) -> None:
     """Means with their intervals; a point without data is left out, one without an interval has no bar."""
     there = [(index + shift, estimate) for index, estimate in enumerate(estimates) if estimate.n]
+    with_intervals(axis, there, **style)
+
+
+def with_intervals(axis: Any, there: Sequence[tuple[float, Estimate]], **style: Any) -> None:
+    """Draw means at their places, each with its interval as a bar."""
     bars = [[_reach(e.value - e.low) for _, e in there], [_reach(e.high - e.value) for _, e in there]]
     xs, ys = [x for x, _ in there], [estimate.value for _, estimate in there]
     axis.errorbar(xs, ys, yerr=bars, capsize=2, linewidth=1.2, elinewidth=0.7, markersize=4, **style)
 
 
 def _reach(length: float) -> float:
+    """A bar's length; none where there is no interval."""
     return max(0.0, length) if length == length else 0.0
 
 

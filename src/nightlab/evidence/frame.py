@@ -81,17 +81,21 @@ class Frame:
         return Frame(after, self.keys, self.began, self._with(why, lost))
 
     def join(self, other: Frame, missing: str = "") -> Frame:
-        """Each row with the one row of `other` that has its keys; a row without one needs a reason to be left out."""
+        """Each row with the one row of `other` that has its keys; a row without one needs a reason to be left out.
+
+        For how many rows those of `other` stand (`rows`) stays behind: it says nothing of the rows here.
+        """
         lacking = [name for name in other.keys if name not in self.data]
         if lacking:
             raise QueryError(f"the rows have no {lacking[0]}, by which the others are named", where="join")
-        clash = [str(name) for name in other.data.columns if name in self.data and name not in other.keys]
+        theirs = other.data.drop(columns=ROWS, errors="ignore")
+        clash = [str(name) for name in theirs.columns if name in self.data and name not in other.keys]
         if clash:
             raise QueryError(f"both sides have a column {clash[0]}", where="join", hint="rename one of them")
         known = other._names(other.data)
         met = [name in known for name in _tuples(self.data, other.keys)]
         there = self.keep(met, missing)
-        return there.transform(lambda data: data.merge(other.data, how="left", on=list(other.keys)))
+        return there.transform(lambda data: data.merge(theirs, how="left", on=list(other.keys)))
 
     def group(self, *keys: str, over: Sequence[str], **columns: str) -> Frame:
         """One row for each combination of `keys`; every other key is pooled, and must be declared in `over`.
@@ -99,6 +103,8 @@ class Frame:
         `columns` says how each column becomes one value: `sarcasm="mean"`, as pandas names it; missing is left out.
         `rows` is how many rows each stands for.
         """
+        if not keys:
+            raise QueryError("no key names the rows", where="group", hint="name at least one that stays")
         for name in (*keys, *columns):
             known_name("column", name, map(str, self.data.columns), "group")
         pooled = [name for name in self.keys if name not in keys and name not in over]

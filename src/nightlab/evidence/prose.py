@@ -15,6 +15,10 @@ from jinja2 import TemplateSyntaxError
 
 from nightlab.evidence.sandbox import ReportError, environment
 
+Branch = tuple[int, str]
+"""A branch of a template (of an `if` or a loop): its number, which no two share, and its condition if it has one."""
+
+_COMMENT = re.compile(r"(?s)<!--.*?(?:-->|\Z)")
 _EMPTY = re.compile(r"\n[ \t]*(?=\n)")
 _STOP = re.compile(r"(?<=[.!?])[ \t]+")
 _OPENS = re.compile(r"\s*(?:[-*+>|#]|\d+[.)]\s|\{[%#])")  # what begins anew: items, quotes, rows, headings, block tags
@@ -23,15 +27,15 @@ _ALONE = re.compile(r"\s*(?:[#|]|\{[%#])")  # lines that nothing goes on from
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence of the prose: its line, its paragraph's number, its words, the same piece of the template, and the
-    conditions (`if`) under which each of its characters is shown.
+    """A sentence of the prose: its line, its paragraph's number, its words, the same piece of the template without its
+    comments, and the branches in which each of its characters is shown.
     """
 
     line: int
     paragraph: int
     prose: str
     source: str
-    checks: Sequence[tuple[str, ...]]
+    checks: Sequence[tuple[Branch, ...]]
 
     def line_of(self, position: int) -> int:
         """The line of one of its characters."""
@@ -41,12 +45,18 @@ class Sentence:
 @dataclass
 class _Parts:
     prose: list[str] = field(default_factory=list)
-    checks: list[tuple[str, ...]] = field(default_factory=list)
-    open: list[str] = field(default_factory=list)
+    source: list[str] = field(default_factory=list)
+    checks: list[tuple[Branch, ...]] = field(default_factory=list)
+    open: list[Branch] = field(default_factory=list)
 
-    def add(self, text: str, shown: bool) -> None:
+    def add(self, text: str, shown: bool, comment: bool = False) -> None:
         self.prose.append(text if shown else blank(text))
-        self.checks += [tuple(filter(None, self.open))] * len(text)
+        self.source.append(blank(text) if comment else text)
+        self.checks += [tuple(self.open)] * len(text)
+
+    def branch(self, condition: str) -> Branch:
+        """A new branch that begins here."""
+        return len(self.checks), condition
 
 
 def blank(text: str) -> str:
@@ -66,13 +76,14 @@ def sentences(text: str, where: Path | str) -> Iterator[Sentence]:
     """
     parts = _take_apart(text, where)
     prose, start = "".join(parts.prose), 0
+    source = _COMMENT.sub(lambda comment: blank(comment[0]), "".join(parts.source))
     for end in [*_ends(text, prose), len(prose)]:
         piece = prose[start:end]
         if piece.strip():
             begin = start + len(piece) - len(piece.lstrip())
             paragraph = len(_EMPTY.findall(text, 0, begin))
             line = prose.count("\n", 0, begin) + 1
-            yield Sentence(line, paragraph, piece, text[start:end], parts.checks[start:end])
+            yield Sentence(line, paragraph, piece, source[start:end], parts.checks[start:end])
         start = end
 
 
@@ -103,7 +114,7 @@ def _take_apart(text: str, where: Path | str) -> _Parts:
                 _enter_or_leave(parts, tag if kind == "block_end" else "")
             else:
                 tag += value if inside else ""
-                parts.add(value, shown=kind == "data" and not inside)
+                parts.add(value, shown=kind == "data" and not inside, comment=kind == "comment")
     except TemplateSyntaxError as problem:
         raise ReportError(f"malformed template: {problem.message}", where=f"{where}:{problem.lineno}") from None
     return parts
@@ -112,8 +123,8 @@ def _take_apart(text: str, where: Path | str) -> _Parts:
 def _enter_or_leave(parts: _Parts, tag: str) -> None:
     word, _, rest = tag.strip().partition(" ")
     if word in ("if", "for"):
-        parts.open.append(rest.strip() if word == "if" else "")
+        parts.open.append(parts.branch(rest.strip() if word == "if" else ""))
     elif word in ("elif", "else") and parts.open:
-        parts.open[-1] = rest.strip()  # what stands under `else` is shown when nothing was checked
+        parts.open[-1] = parts.branch(rest.strip())  # what stands under `else` is shown when nothing was checked
     elif word in ("endif", "endfor") and parts.open:
         parts.open.pop()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nightlab.evidence.figure_files import Figure, Rows, save, styled
-from nightlab.evidence.figures import COLOURS, MARKERS, counts_text
+from nightlab.evidence.figures import COLOURS, MARKERS, counts_text, with_intervals
 from nightlab.evidence.run_analysis import RunAnalysis
 from nightlab.evidence.stats import Estimate
 from nightlab.runs.plan import Params, Scalar, spelled
@@ -117,12 +117,5 @@ def _line(
         values = [value for value in analysis.values(point, metric).values() if not math.isnan(value)]
         xs = [place + shift + 0.06] * len(values)
         axis.plot(xs, values, linestyle="", marker=".", markersize=3, color=style["color"], alpha=0.6)
-    reach = [[_length(e.value - e.low) for _, e in means], [_length(e.high - e.value) for _, e in means]]
-    bars = {"capsize": 2, "linewidth": 1.2, "elinewidth": 0.7, "markersize": 4}
-    axis.errorbar([x for x, _ in means], [e.value for _, e in means], yerr=reach, label=_named(rest), **bars, **style)
+    with_intervals(axis, means, label=_named(rest), **style)
     return [mean for _, mean in means]
-
-
-def _length(length: float) -> float:
-    """A bar's length; none where there is no interval."""
-    return max(0.0, length) if length == length else 0.0

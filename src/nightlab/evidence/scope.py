@@ -42,7 +42,12 @@ class Scope:
     @property
     def subjects(self) -> frozenset[str]:
         """What a claim is about or not: models, conditions, dimensions, prompts and their categories."""
-        return self.topics | self.prompts
+        return self.topics | self.prompts | self.categories
+
+    @property
+    def plain(self) -> frozenset[str]:
+        """Names that may be words of the language, too: of conditions, prompts and their categories."""
+        return self.conditions | self.prompts | self.categories
 
     def is_own(self, experiment: str) -> bool:
         """Whether a name or short name (exp_001) is this experiment's."""

@@ -2,21 +2,21 @@
 
 Looked at are sentences about results: those that name a model, a condition, a dimension, or speak of scores, layers and
 the like, and those that refer to one before them in their paragraph. A word such as *highest*, *monotonic* or *no
-effect* needs a claim beside it that says so: its id (`c1`), or `{{ claim("c1") }}`, or it stands in an
-`{% if verdict("H1") == "supported" %}` of such a hypothesis. A sentence that cites a claim names nothing that the claim
-is not about. *Proves*, *only* and *mostly* are never backed. Limits: words are known by a list (words.py), in English;
-which way a comparison goes is not seen.
+effect* needs a claim beside it that says so: its id (`c1`) or `{{ claim("c1") }}`, not in a comment nor a branch that
+the word is not in, or it stands in an `{% if verdict("H1") == "supported" %}` of such a hypothesis. A sentence that
+cites a claim names nothing that the claim is not about. *Proves*, *only* and *mostly* are never backed. Limits: words
+are known by a list (words.py), in English; which way a comparison goes is not seen.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nightlab.errors import nearest
-from nightlab.evidence.prose import Sentence, sentences
+from nightlab.evidence.prose import Branch, Sentence, sentences
 from nightlab.evidence.sandbox import ReportError
 from nightlab.evidence.scope import Cited, Scope
 from nightlab.evidence.words import NO_EFFECT, STRONG, Strong
@@ -40,6 +40,7 @@ _RESULT = re.compile(
     r"adapters?)\b"
 )
 _CITED = re.compile(r"(?<![\w/])(?:(exp_\d+\w*)/)?(c\d+)\b")
+_CLAIM = re.compile(r"""\{\{[-+]?\s*claim\(\s*["']\w+["']\s*\)\s*[-+]?\}\}""")
 _VERDICT = re.compile(r"""\s*verdict\(\s*["'](\w+)["']\s*\)\s*==\s*["'](supported|contradicted)["']\s*""")
 _DECIDED = re.compile(r"\s*decided\([^()]*\)\s*")
 _LEVEL = re.compile(r"""\blevel\(\s*["']([^"']+)["']\s*\)""")
@@ -94,12 +95,14 @@ def _claims(sentence: Sentence, scope: Scope, about: bool) -> Iterator[Said]:
     """Strong words, each once, that neither a claim cited beside them nor a condition they stand under backs."""
     if _TOPIC.fullmatch(sentence.prose.strip()) or sentence.prose.rstrip().endswith("?"):
         return
-    cited = {kind for claim in _cited(sentence, scope) for kind in claim.kinds} | _computed(sentence.source)
+    cited, computed = _cited(sentence, scope), _computed(sentence.source)
     for strong in STRONG:
         for found in _said(sentence.prose, strong, scope) if about else ():
             if _OPEN.search(sentence.prose[: found.start()]):
                 continue
-            kinds = cited | _checked(sentence.checks[found.start()], scope)
+            branches = sentence.checks[found.start()]
+            there = {kind for claim, shown in cited if {*shown} <= {*branches} for kind in claim.kinds}
+            kinds = computed | there | _checked((condition for _, condition in branches), scope)
             denied = _DENIED.search(sentence.prose[: found.start()])
             if not kinds & ({f"not {kind}" for kind in strong.kinds} | strong.kinds if denied else strong.kinds):
                 yield Said(sentence.line_of(found.start()), " ".join(found[0].split()), strong.why)
@@ -114,10 +117,19 @@ def _said(prose: str, strong: Strong, scope: Scope) -> Iterator[re.Match[str]]:
         yield from re.finditer(rf"(?i)\b(?:no|without|zero) (?:{names})(?!\w)", prose) if names else ()
 
 
-def _cited(sentence: Sentence, scope: Scope) -> list[Cited]:
-    """The claims of this experiment that a sentence cites; what another one claims backs nothing here."""
-    own = (name for other, name in _CITED.findall(sentence.source) if not other or scope.is_own(other))
-    return [scope.claims[name] for name in own if name in scope.claims]
+def _cited(sentence: Sentence, scope: Scope) -> list[tuple[Cited, Sequence[Branch]]]:
+    """The claims of this experiment that a sentence cites in its words or by `claim`, with the branches they stand in.
+
+    What another experiment claims backs nothing here, nor does a name in another tag.
+    """
+    said = list(sentence.prose)
+    for tag in _CLAIM.finditer(sentence.source):
+        said[slice(*tag.span())] = tag[0]
+    return [
+        (scope.claims[found[2]], sentence.checks[found.start()])
+        for found in _CITED.finditer(sentence.source)
+        if found[2] in scope.claims and (not found[1] or scope.is_own(found[1])) and said[found.start()].strip()
+    ]
 
 
 def _computed(source: str) -> set[str]:
@@ -148,13 +160,13 @@ def _speaks_of(text: str, name: str) -> bool:
 
 def _elsewhere(sentence: Sentence, scope: Scope) -> Iterator[Said]:
     """Names of models, dimensions, conditions and prompts that the claims cited beside them are not about."""
-    cited = _cited(sentence, scope)
+    cited = [claim for claim, _ in _cited(sentence, scope)]
     if not cited or any(claim.about is None for claim in cited):
         return
     about = {name for claim in cited for name in claim.about or ()}
     said = sentence.prose + " ".join(_LEVEL.findall(sentence.source))
     for name in sorted(scope.subjects - about):
-        plain = name.isalpha() and name in scope.conditions | scope.prompts  # `base`, `full`: words of the language
+        plain = name.isalpha() and name in scope.plain  # `base`, `creative`: words of the language
         if f"`{name}`" in said if plain else _speaks_of(said, name):
             why = f"the claim cited beside it is about {_listed(about, scope)}, not about it"
             yield Said(_line(sentence, name), name, why)

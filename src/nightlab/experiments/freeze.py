@@ -85,7 +85,7 @@ def deviations(plan: Plan) -> list[str]:
     lock = read_lock(plan.folder)
     if lock is None:
         return []
-    now = document(plan, _present(plan, lock.treatments))
+    now = document(plan, _present(plan, lock.treatments)) | {"plan": plan_now(plan, lock)}
     causes = [part for part in now if part != "cells"]  # the cells follow from the rest
     before = lock.document | {"plan": frozen_plan(lock.document)}
     found = [text for part in causes for text in differences(before.get(part), now[part], part)]
@@ -98,6 +98,17 @@ def frozen_plan(document: dict[str, Any]) -> dict[str, Any]:
         return Config.model_validate(document["plan"]).frozen()
     except ValidationError:
         return dict(document["plan"])
+
+
+def plan_now(plan: Plan, lock: Lock) -> dict[str, Any]:
+    """Today's configuration, to be compared with the frozen one.
+
+    `multiplicity` had another default once (`report`): a plan that never said anything of it did not change.
+    """
+    now = plan.config.frozen()
+    if lock.document["plan"].get("multiplicity") == "report" and "multiplicity" not in plan.config.model_fields_set:
+        now["multiplicity"] = frozen_plan(lock.document)["multiplicity"]
+    return now
 
 
 def frozen_serving(lock: Lock) -> dict[str, Any] | None:

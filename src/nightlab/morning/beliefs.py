@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from nightlab.errors import UsageError
-from nightlab.files import read_yaml
+from nightlab.evidence.cited import read_claims
 from nightlab.lab import Lab
 from nightlab.morning.text import clean
 
@@ -27,22 +25,11 @@ class Belief:
 
 
 def believed(lab: Lab, experiments: Sequence[str]) -> list[Belief]:
-    """The claims of these experiments, in the order of their files."""
+    """The claims of these experiments, in the order of their files. Raises PlanError."""
     found = []
     for name in experiments:
-        path = lab.experiments / name / "claims.yaml"
-        if path.is_file():
-            found += [_belief(name, row) for row in claim_rows(path)]
+        found += [_belief(name, row) for row in read_claims(lab.experiments / name)]
     return found
-
-
-def claim_rows(path: Path) -> list[dict[str, Any]]:
-    """The claims of a claims.yaml. Raises UsageError where it holds something else."""
-    data = read_yaml(path, UsageError)
-    rows = data.get("claims") if isinstance(data, dict) else data
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and "id" in row for row in rows):
-        raise UsageError("no list of claims", where=path)
-    return rows
 
 
 def to_do(lab: Lab) -> list[str]:

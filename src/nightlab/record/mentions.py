@@ -60,8 +60,8 @@ class Mention:
     replies: tuple[Reply, ...] = ()
 
     def asks_as(self, other: Mention) -> bool:
-        """Whether it asks the same person the same about the same, in the words that a diary keeps."""
-        return _asked(self) == _asked(other)
+        """Whether this question, as it stands in a diary, is the other one in the words that a diary keeps."""
+        return (self.to, self.text, self.about) == _kept(other)
 
     @property
     def open(self) -> bool:
@@ -69,7 +69,8 @@ class Mention:
         return not self.replies
 
 
-def _asked(mention: Mention) -> tuple[str, str, str]:
+def _kept(mention: Mention) -> tuple[str, str, str]:
+    """What a diary keeps of a question; text that was cut must not come here again, since it would be cut once more."""
     return mention.to.removeprefix("@"), one_line(mention.text, 200), one_line(mention.about, 200)
 
 
