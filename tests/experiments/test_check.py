@@ -7,10 +7,15 @@ import shutil
 import pytest
 
 from nightlab.errors import AdapterError, AmplificationError, NotSetUp, PlanError, RubricError
+from nightlab.evidence.design import read_design
+from nightlab.evidence.family import rule_in_words
 from nightlab.experiments.change import apply
 from nightlab.experiments.check import check, first_error
-from nightlab.experiments.freeze import freeze
+from nightlab.experiments.freeze import document, freeze
+from nightlab.experiments.identity import treatments
+from nightlab.experiments.lock import read_lock, write_lock
 from nightlab.experiments.problem import Problem
+from nightlab.files import sha256_json
 
 from .conftest import LAYERS, Study
 
@@ -175,3 +180,17 @@ def test_a_judge_that_cannot_be_asked_is_found_before_the_freeze(study: Study, m
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
     study.write(judge={"rubric": "rubric.md", "by": "claude"})
     assert only(study, "few_gold").level == "warning"
+
+
+def test_only_a_plan_that_is_frozen_may_leave_its_hypotheses_uncorrected_without_a_reason(study: Study) -> None:
+    assert "`multiplicity: report` needs a reason" in only(study.write(multiplicity="report"), "no_reason").what
+    with pytest.raises(PlanError, match=r"\{none: a sentence that says why\}"):
+        freeze(study.plan())
+    assert read_lock(study.folder) is None
+    old = study.write(multiplicity="holm").plan()
+    frozen = document(old, treatments(old))
+    frozen["plan"]["multiplicity"] = "report"
+    write_lock(study.folder, frozen)
+    assert problems(study.write(multiplicity="report")) == []
+    assert freeze(study.plan()).sha256 == sha256_json(frozen)
+    assert "before a reason was asked for" in rule_in_words(read_design(study.folder).config)

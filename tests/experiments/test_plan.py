@@ -221,10 +221,6 @@ def test_how_hypotheses_are_corrected_for_one_another_is_said_in_one_of_three_wa
     assert said in refusal(study.write(hypotheses=hypotheses, multiplicity=rule))
 
 
-def test_a_word_of_plans_that_were_frozen_before_is_still_read(study: Study) -> None:
-    assert "before a reason" in repr(study.write(multiplicity="report").plan().config.multiplicity)
-
-
 def test_references_resolve_to_practice_plan_lab_or_absolute_paths(study: Study) -> None:
     plan = study.plan()
     assert plan.resolve("rubric.md") == study.folder / "rubric.md"

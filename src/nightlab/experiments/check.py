@@ -26,6 +26,7 @@ from nightlab.errors import (
 from nightlab.experiments import schema
 from nightlab.experiments.identity import adapter_folder, card, model_folder, num_layers
 from nightlab.experiments.judge_check import check_judges
+from nightlab.experiments.lock import LOCK
 from nightlab.experiments.plan import CONFIG, Condition, Plan
 from nightlab.experiments.probe import memory
 from nightlab.experiments.problem import Code, Problem
@@ -53,6 +54,7 @@ def check(plan: Plan) -> list[Problem]:
     found += [problem for condition in plan.conditions for problem in _range_name(condition)]
     found += _rubric(plan)
     found += check_judges(plan)
+    found += _no_reason(plan)
     unique = list({(p.code, p.what): p for p in found}.values())
     return sorted(unique, key=lambda problem: problem.level != "error")
 
@@ -78,6 +80,13 @@ def _untreated(condition: Condition) -> Problem:
     what = f"the condition {condition.name} names no adapter"
     hint = "list one under adapters:, or leave the file out: `base` needs none"
     return Problem("no_adapter", what, str(condition.path), hint=hint)
+
+
+def _no_reason(plan: Plan) -> Iterator[Problem]:
+    """A plan that is not frozen and says what only old locks may say: its report would tell of a freeze before."""
+    if plan.config.multiplicity == schema.Uncorrected(none=schema.OLD_REASON) and not (plan.folder / LOCK).exists():
+        hint = "multiplicity: {none: a sentence that says why}"
+        yield Problem("no_reason", "`multiplicity: report` needs a reason", _config(plan), hint=hint)
 
 
 def _rubric(plan: Plan) -> Iterator[Problem]:

@@ -28,6 +28,7 @@ Code = Literal[
     "overlap",
     "flat_weights",
     "range_name",
+    "no_reason",
 ]
 
 

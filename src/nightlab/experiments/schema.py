@@ -160,6 +160,7 @@ class Expected(Record):
 
 
 SHORTEST_REASON = 10  # characters
+OLD_REASON = "the plan was frozen before a reason was asked for"
 
 
 class InOrder(Record):
@@ -179,8 +180,8 @@ def _known_rule(value: object) -> object:
     match value:
         case "holm" | InOrder() | Uncorrected():
             return value
-        case "report":  # the word of plans that were frozen before a reason was asked for
-            return Uncorrected(none="the plan was frozen before a reason was asked for")
+        case "report":  # the word of plans that were frozen before; a plan that is not is refused (check.py)
+            return Uncorrected(none=OLD_REASON)
         case {"sequence": [*order], **rest} if order and not rest and all(isinstance(name, str) for name in order):
             return InOrder(sequence=order)
         case {"none": str(why), **rest} if len(why.strip()) >= SHORTEST_REASON and not rest:
