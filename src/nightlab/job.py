@@ -3,9 +3,9 @@
 It runs the command of a frozen spec in a session of its own, output to log.txt, and writes start.json and exit.json by
 rename. It ends the command's whole process tree (TERM, grace, KILL) on its own TERM, when stop.json stands in the
 folder, when a queue warns that its time is nearly over (USR1), and when nobody renews the lease: a job whose owner
-died stops by itself. It runs a folder's command once; a
-second start finds the lock or the exit file and leaves. Under a queue that starts a job again (Slurm) every start is
-a generation: a later one takes over from an earlier one where the spec allows it (`requeue`).
+died stops by itself. It runs a folder's command once; a second start finds the lock or the exit file and leaves. Under
+a queue that starts a job again (Slurm) every start is a generation: a later one takes over from an earlier one where
+the spec allows it (`requeue`). One whose lease was over before its turn came never begins.
 Limits: Linux (/proc, prctl); the command dies with a kill -9 of this process, but leaves no exit file then ("lost").
 Only light parts of the standard library are imported (no pathlib): it starts beside every job.
 """
@@ -30,6 +30,7 @@ from nightlab.job_folder import (
     STOP,
     SUBMITTED,
     Lease,
+    abandoned,
     lock,
     read_json,
     write_json,
@@ -214,7 +215,8 @@ def claim(folder: str, run: dict[str, object]) -> int | None:
     """Whether this generation may run: None for yes, else the exit status to leave with.
 
     It may not where the key was submitted as another job, the command ran to its end, or somebody stopped it; nor
-    where it ran before and must not run again. An earlier generation that still runs ends itself first.
+    where it ran before and must not run again, or its lease was over while it waited. An earlier generation that still
+    runs ends itself first.
     """
     submitted = read_json(os.path.join(folder, SUBMITTED))
     if submitted is not None and submitted["id"] != run["id"]:
@@ -231,6 +233,10 @@ def claim(folder: str, run: dict[str, object]) -> int | None:
     for name in (EXIT, START):
         if os.path.exists(os.path.join(folder, name)):
             os.replace(os.path.join(folder, name), os.path.join(folder, f"{name}.before-{run['restart']}"))
+    if abandoned(folder, spec.get("lease_seconds")):
+        ended = {"code": None, "reason": "lease", "seconds": 0.0, "run": run, "t": time.time()}
+        write_json(os.path.join(folder, EXIT), ended)
+        return BUSY
     return None
 
 

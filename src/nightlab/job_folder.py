@@ -3,7 +3,7 @@
 Only light parts of the standard library are imported: this runs beside every job, on nodes without our packages too.
 """
 
-# ruff: noqa: PTH118, PTH123
+# ruff: noqa: PTH116, PTH118, PTH123
 
 import fcntl
 import json
@@ -19,6 +19,7 @@ SPEC, START, EXIT, LEASE, LOG, LOCK, STOP = (
     "lock",
     "stop.json",
 )
+CLOCKS = 300.0  # seconds by which the clocks of a cluster may differ: with more Slurm's munge refuses a node
 RUN, SUBMITTED = "run.json", "submitted.json"  # which generation may run; which id the queue gave to the job
 
 
@@ -68,6 +69,23 @@ class Lease:
             self._seen, self._since = seen, time.monotonic()
             self._length = _seconds(text) or self.seconds
         return time.monotonic() - self._since > self._length
+
+
+def abandoned(folder: str, seconds: object) -> bool:
+    """Whether the lease of a job was over before its turn, which began when its run.json was written.
+
+    An owner renews what waits, too, so an old file is proof. The nodes of one queue may stamp files by clocks of their
+    own, which `CLOCKS` allows for.
+    """
+    if not isinstance(seconds, (int, float)):
+        return False
+    try:
+        with open(os.path.join(folder, LEASE), encoding="utf-8") as source:
+            text, renewed = source.read(), os.fstat(source.fileno()).st_mtime
+        began = os.stat(os.path.join(folder, RUN)).st_mtime
+    except OSError:  # removed, or the shared file system is away: nothing is proven
+        return False
+    return began - renewed > (_seconds(text) or seconds) + CLOCKS
 
 
 def _seconds(text: str) -> float | None:

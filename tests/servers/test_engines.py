@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from nightlab import practice
+from nightlab.compute.local import Local
 from nightlab.errors import NotSetUp, UsageError
 from nightlab.lab import Lab, shipped
 from nightlab.servers.engines import Need, Option, engine, stage, stage_of
 from nightlab.servers.engines.embedded import Embedded
 from nightlab.servers.engines.vllm import VENV, Vllm, slot_rank, stored_dtype
+from nightlab.servers.wanted import Wanted, new_manifest, retuned
 
 NEED = Need(practice.model_dir("llama"), "llama-1-abcd", conditions=7, adapters=9, rank=20)
 
@@ -45,7 +47,22 @@ def test_an_engine_uses_as_many_gpus_as_it_is_told_to() -> None:
 
     assert (used(), used(tensor_parallel=4)) == (1, 4)
     assert used("--pipeline-parallel-size", "2", "--data-parallel-size=3", tensor_parallel=2) == 12
-    assert Embedded().gpus(Need(Path("/m"), "s")) == 1
+    assert used("-tp", "4", "--pipeline_parallel_size=2", "-dp=3", tensor_parallel=2) == 24, (
+        "as vLLM's parser reads them"
+    )
+
+    def embedded(*extra: str, **options: Option) -> int:
+        return Embedded().gpus(Need(Path("/m"), "s", options=options, extra=extra))
+
+    assert (embedded(), embedded(device="cpu"), embedded(device="cuda:1")) == (0, 0, 1)
+    assert (embedded("--device=cuda"), embedded("--device", "cpu", device="cuda")) == (1, 0)
+
+
+def test_a_remedy_that_changes_the_command_changes_what_is_counted(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    wanted = Wanted("llama", "m", practice.model_dir("llama"), options={"device": "cuda"})
+    manifest = new_manifest(lab, Local(lab.jobs), wanted, key="k", night="n", port=0)
+    assert (manifest.gpus, retuned(lab, manifest, {"device": "cpu"}, {}).gpus) == (1, 0)
 
 
 def test_options_win_over_what_is_derived() -> None:
@@ -76,7 +93,7 @@ def test_a_plan_may_keep_fewer_adapters_in_a_batch_and_in_memory() -> None:
     assert room(max_cpu_loras=4) == (4, 4), "memory holds at least a batch"
     assert room(max_loras=2, max_cpu_loras=4) == (2, 4)
     assert room(max_loras=12) == (12, 12)
-    assert room("--max-loras", "5", "--max-cpu-loras=6", max_loras=3) == (5, 6), "the last words of a command win"
+    assert room("--max_loras", "5", "--max-cpu-loras=6", max_loras=3) == (5, 6), "the last words of a command win"
     assert engine("embedded").room(NEED) is None
     assert engine("vllm").room(Need(NEED.model, "m")) is None
 

@@ -55,7 +55,7 @@ async def test_a_server_that_ends_while_it_is_looked_at_is_the_reason(lab: Lab, 
     script = "sleep 0.2; echo 'torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB'; exit 1"
     dying = await launch(lab, place, Wanted("m", "m", Path("m"), argv=("/bin/bash", "-c", script)), key="k2")
     with pytest.raises(ServerError) as caught:
-        await readiness.check_died(readiness.Starting(dying.manifest, the_job(dying)))
+        await readiness.check_died(readiness.Starting(dying.manifest, the_job(dying)), 60)
     assert caught.value.failure == "cuda_oom"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -18,8 +19,9 @@ from nightlab.servers.chat import Chat
 from nightlab.servers.engines import engine
 from nightlab.servers.failures import Present, catalogue, next_move
 from nightlab.servers.listing import server_rows
-from nightlab.servers.loading import in_order
+from nightlab.servers.loading import in_order, load_adapters
 from nightlab.servers.manifest import load
+from nightlab.servers.readiness import Subject
 from nightlab.servers.residency import Residency
 from nightlab.servers.server import Server, Wanted
 
@@ -51,6 +53,15 @@ async def test_conditions_are_loaded_last_and_stay_and_a_dropped_adapter_without
     assert manifest.residency.resident == tuple(order[1:]) == tuple(manifest.conditions.values())
     assert load(lab, manifest.id).residency == manifest.residency
     assert [row["resident"] for row in server_rows(lab)] == [order[1:]]
+
+    tight = Residency(batch=2, memory=3, resident=tuple(order[-3:]))
+    hidden = Path(manifest.adapters[order[-1]].path).rename(lab.root / "hidden")
+    assert server.job is not None
+    async with Chat(manifest.url) as chat:
+        subject = Subject(manifest.model_copy(update={"residency": tight}), server.job, chat)
+        with pytest.raises(ServerError, match="not in memory any more"):
+            await load_adapters(subject, 60)  # of more conditions than fit a sweep leaves nobody knows which
+    hidden.rename(manifest.adapters[order[-1]].path)
 
     shutil.rmtree(manifest.adapters[order[0]].path)
     with pytest.raises(ServerError, match=r"not in memory any more, and its adapter_config\.json") as caught:

@@ -10,8 +10,9 @@ import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -20,11 +21,13 @@ from nightlab.adapters.compile import Compiled
 from nightlab.compute.local import Local, LocalJob
 from nightlab.errors import AdapterError, ServerError
 from nightlab.events import EventLog
+from nightlab.evidence.table import canary_passed
 from nightlab.lab import Lab
+from nightlab.servers.canary import PROBES
 from nightlab.servers.chat import Chat
 from nightlab.servers.manifest import load
 from nightlab.servers.server import Server, Wanted, list_servers
-from nightlab.testing import FaultyServer
+from nightlab.testing import Fault, FaultyServer
 
 Conditions = dict[str, Compiled]
 Double = Callable[..., Wanted]
@@ -112,6 +115,36 @@ async def test_a_server_that_dies_is_diagnosed_by_its_log_and_adoption_says_so(
     assert caught.value.failure == "unknown"
     assert "-9" in caught.value.what
     assert load(lab, server.manifest.id).state == "failed"
+
+
+async def test_a_server_that_dies_in_a_later_canary_keeps_the_proof_of_its_rows(
+    lab: Lab, place: Local, events: EventLog
+) -> None:
+    """What it no longer answered says nothing of its answers: the canary before stands, and its end is the reason."""
+    server = await launch(lab, place, mute(), port=place.free_port())
+    child = json.loads((the_job(server).folder / "start.json").read_text())["child"]["pid"]
+    armed = False
+
+    def dies(body: Mapping[str, Any]) -> str | None:
+        if armed and PROBES[0] in str(body):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            answering.fail(Fault("drop", times=None))
+        return None
+
+    async with FaultyServer(server.manifest.served_name, port=server.manifest.port, reply=dies) as answering:
+        proven = await server.ensure_ready(events)
+        armed = True
+        with pytest.raises(ServerError) as caught:
+            await server.prove_again(events, "end of a sweep")
+    assert (type(caught.value), caught.value.failure) == (ServerError, "unknown")
+    assert "-9" in caught.value.what
+    record = load(lab, proven.id)
+    assert (record.state, record.canaries) == ("failed", proven.canaries)
+    assert canary_passed(record.model_dump())
+    with pytest.raises(ServerError) as again:
+        await server.ensure_ready(events)
+    assert type(again.value) is ServerError, "nor does anybody hear later that its canary failed"
 
 
 async def test_a_killed_wrapper_is_a_lost_server(lab: Lab, place: Local, events: EventLog, double: Double) -> None:

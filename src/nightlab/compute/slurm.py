@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import re
 import shlex
 import sys
@@ -20,7 +21,7 @@ import nightlab
 from nightlab import job_folder
 from nightlab.compute import slurm_queue
 from nightlab.compute.folders import folder_name, new_folder, spec_files, starting
-from nightlab.compute.place import Job, JobSpec
+from nightlab.compute.place import OVER, Job, JobSpec
 from nightlab.compute.reach import Far, Ways, reach
 from nightlab.compute.route import Proof, Route
 from nightlab.compute.slurm_job import SlurmJob, name_of
@@ -35,6 +36,8 @@ SCRIPT = """#!/bin/bash
 """
 # The wrapper needs only the standard library and this package's folder; it blocks TERM while it writes the exit file.
 _START = "import sys; sys.path.insert(0, {root!r}); from nightlab.job import main; sys.exit(main(sys.argv[1:]))"
+_GRES = re.compile(r"(?:gres[:/])?gpu(?::[^:]*[^:\d][^:]*)?(?::(\d+))?")  # gpu, gpu:2, gpu:a100, gpu:1g.10gb:1
+_COUNT = re.compile(r"(?:[^:]+:)?(\d+)")  # 2, h100:2
 KEYS = "tunnel_keys"  # beside the folder of the jobs
 NODE_LOOKS, NODE_PAUSE = 40, 0.5  # until the queue tells the node of a job that runs
 
@@ -82,7 +85,8 @@ class Slurm:
         """Submit jobs that ask for the same as one array, of which at most `at_once` run side by side.
 
         Those that were submitted before are returned as they are. What is more than an array may hold becomes further
-        ones, each after the one before where `at_once` is given. Raises what `start` raises.
+        ones, each after the one before where `at_once` is given, and after those that still wait or run. Raises what
+        `start` raises.
         """
         if not specs:
             return []
@@ -94,8 +98,10 @@ class Slurm:
             for spec, (job, number) in zip(specs, found, strict=True):
                 if not number:
                     alike.setdefault(tuple(self._words(spec)), []).append(job)
+            limited = at_once if alike else None
+            before = {job.id.split("_")[0] for job, number in found if limited and number and job.state() not in OVER}
             for words, jobs in alike.items():
-                self._submit_many(jobs, words, at_once)
+                self._submit_many(jobs, words, at_once, ":".join(sorted(before)))
         return [job for job, _ in found]
 
     def stop_all(self, jobs: Sequence[Job], grace: float = 5.0) -> None:
@@ -137,11 +143,8 @@ class Slurm:
     def gpus(self, resources: Mapping[str, str], most: int | None = None) -> int:
         """How many GPUs a job with these resources holds, used or not, from its gres and flags."""
         asked = {**self.resources, **resources}
-        words = [*asked.get("gres", "").split(","), *asked.get("flags", "").split()]
-        found = [
-            re.fullmatch(r"(?:--gres=)?gpu(?::[A-Za-z]\w*)?(?::(\d+))?|--gpus(?:-per-node)?=(\d+)", w) for w in words
-        ]
-        return sum(int(one[1] or one[2] or 1) for one in found if one)
+        gres = [f"--gres={asked['gres']}"] if asked.get("gres") else []
+        return gpus_of([*gres, *asked.get("flags", "").split()])
 
     def words(self, resources: Mapping[str, str]) -> list[str]:
         """The flags of sbatch for what is asked, and for what the lab asks always. Raises UsageError."""
@@ -163,12 +166,13 @@ class Slurm:
         new = not (job.folder / job_folder.SPEC).exists()
         job.freeze(spec)
         number = "" if new else job.find_number()
-        if not number:
-            job.renew()
+        job.renew()  # what waits, too: its owner is back
         return job, number
 
-    def _submit_many(self, jobs: Sequence[SlurmJob], words: Sequence[str], at_once: int | None) -> None:
-        size, before = self.queue.largest_array(), ""
+    def _submit_many(
+        self, jobs: Sequence[SlurmJob], words: Sequence[str], at_once: int | None, before: str = ""
+    ) -> None:
+        size = self.queue.largest_array()
         for start in range(0, len(jobs), size):
             some = jobs[start : start + size]
             after = [f"--dependency=afterany:{before}"] if at_once and before else []
@@ -200,3 +204,16 @@ class Slurm:
         start = shlex.quote(_START.format(root=str(Path(nightlab.__file__).resolve().parents[1])))
         python, key = shlex.quote(self.python), " ".join(jobs[0].spec.key.split())
         return SCRIPT.format(key=key, tasks=tasks, python=python, start=start, warning=self.warning, spec=spec)
+
+
+def gpus_of(words: Sequence[str]) -> int:
+    """How many GPUs flags of sbatch ask for, on one node: of several flags the most, of the same one twice the last."""
+    asked: dict[str, int] = {}
+    for word, after in itertools.pairwise([*words, ""]):
+        flag, _, given = re.sub(r"^-G(?==?\w)=?", "--gpus=", word).partition("=")
+        parts = (given or after).split(",")
+        if flag == "--gres":
+            asked[flag] = sum(int(one[1] or 1) for part in parts if (one := _GRES.fullmatch(part)))
+        elif flag in ("-G", "--gpus", "--gpus-per-node"):
+            asked[flag] = sum(int(one[1]) for part in parts if (one := _COUNT.fullmatch(part)))
+    return max(asked.values(), default=0)

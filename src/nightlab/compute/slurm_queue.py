@@ -152,7 +152,7 @@ class SlurmQueue:
         return {row.id: row for row in rows_of(done.stdout)}
 
     def _accounted(self, which: Sequence[str]) -> list[Row]:
-        """What sacct knows; nothing where there is no accounting or it does not answer."""
+        """What sacct knows; nothing where there is no accounting. Raises PlaceUnreachable where it does not answer."""
         if not self._accounting or shutil.which("sacct") is None:
             return []
         done = run("sacct", "-n", "-X", "-P", *which, "-o", ACCOUNTED, timeout=self.patience)

@@ -29,7 +29,9 @@ async def load_adapters(subject: Subject, timeout: float) -> Residency | None:
     wanted, room = subject.manifest.adapters, subject.manifest.residency
     there = await _listed(subject)
     missing = [name for name in in_order(subject.manifest) if name not in there]
-    room = room.only(there) if room is not None else None
+    if room is not None:  # where the conditions do not all fit, a sweep has changed what is there
+        fit = len(set(subject.manifest.conditions.values())) <= room.memory
+        room = room.only(there if fit else ())
     if room is None or room.holds(wanted):
         await asyncio.gather(*(_load(subject, name, Path(wanted[name].path), timeout) for name in missing))
     else:

@@ -103,7 +103,7 @@ class Manifest(BaseModel):
     canaries: list[dict[str, Any]] = []
     """All of them in short, oldest first."""
     reference: dict[str, list[Reading]] = {}
-    """The answers of the first canary of the running process, by served name."""
+    """The answers of the first canary that passed, by served name; a restart in a sweep is compared with them, too."""
     started: str
     ready: str | None = None
     stopped: str | None = None

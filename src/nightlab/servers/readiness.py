@@ -30,7 +30,8 @@ from nightlab.servers.manifest import Manifest
 
 FRESH = 3  # new connections on which the server must name itself
 _LOOK = 0.05  # seconds between two looks
-_DYING = 10  # looks that a server which failed its proof is given to be gone
+DYING = 0.5  # seconds that a server which failed its proof is given to be gone
+DYING_QUEUED = 5.0  # the same where a queue and a shared file system tell of it
 _QUEUE_LOOK = 0.5  # the same while it waits for its turn
 ENDS = {
     "lease": "lease_expired",
@@ -115,9 +116,10 @@ async def check_alive(subject: Starting) -> JobState:
     return state
 
 
-async def check_died(subject: Starting) -> None:
+async def check_died(subject: Starting, seconds: float = DYING) -> None:
     """Raise the diagnosed ServerError of a server that ends about now: its connections went before its job does."""
-    for _ in range(_DYING):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         await check_alive(subject)
         await asyncio.sleep(_LOOK)
 

@@ -205,7 +205,9 @@ class Server:
         self.manifest = healing.healed(self.lab, self.manifest, move, found)
         attempt = self.manifest.attempt + 1
         port = self.place.free_port() if move.new_port or not self.manifest.port_wanted else self.manifest.port
-        self._save(attempt=attempt, job=job_key(self.manifest.id, attempt), port=port, url=None)
+        reference = self.manifest.reference if self.manifest.ready else {}  # else no row is compared with it
+        job = job_key(self.manifest.id, attempt)
+        self._save(attempt=attempt, job=job, port=port, url=None, reference=reference)
         await self._start()
 
     async def _prove(self, events: EventLog, at: str) -> Manifest:
@@ -223,11 +225,7 @@ class Server:
             subject = readiness.Subject(self.manifest, job, chat, known=known)
             await readiness.wait_until_ready(subject, timeout)
             self._save(residency=await loading.load_adapters(subject, timeout))
-            try:
-                await self._check_canary(chat, events, at)
-            except CanaryFailed:
-                await readiness.check_died(subject)  # a server that is gone fails every check, and none of them is why
-                raise
+            await self._check_canary(subject, events, at)
             residency = await loading.settle(subject, timeout)
             versions = {**self.manifest.versions, "server": await readiness.version_of(chat)}
         if self._stopped_meanwhile():
@@ -241,9 +239,11 @@ class Server:
     def _queued(self, events: EventLog, why: str) -> None:
         events.once(f"{self.manifest.job}:queued", "server_queued", server=self.manifest.id, **self._names(), why=why)
 
-    async def _check_canary(self, chat: Chat, events: EventLog, at: str) -> None:
-        seen = self.manifest
-        result = await canary.check(chat, seen, model=self.lab.root / seen.model_path, before=seen.reference)
+    async def _check_canary(self, subject: readiness.Subject, events: EventLog, at: str) -> None:
+        seen, model = self.manifest, self.lab.root / self.manifest.model_path
+        result = await canary.check(subject.chat, seen, model=model, before=seen.reference)
+        if result.failure is not None:  # a server that is gone fails every check: that says nothing of its answers
+            await readiness.check_died(subject, readiness.DYING_QUEUED if self.place.queues else readiness.DYING)
         self._save(**canary.recorded(seen, result, at))
         named = {"server": seen.id, "model": seen.model, "canary": self.manifest.canaries[-1]["id"]}
         events.emit("canary", **named, **result.summary(at))

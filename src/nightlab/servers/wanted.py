@@ -19,6 +19,7 @@ from nightlab.adapters.card import read_card
 from nightlab.adapters.compile import RECORD, Compiled, compile_adapter
 from nightlab.adapters.plain import sealed_copy
 from nightlab.adapters.weights import LayerWeights
+from nightlab.compute import open_place
 from nightlab.compute.place import JobSpec, Place
 from nightlab.errors import AdapterError
 from nightlab.files import now, sha256_json, sha256_text
@@ -153,7 +154,7 @@ def tunable(manifest: Manifest) -> frozenset[str]:
 
 
 def retuned(lab: Lab, manifest: Manifest, learned: Mapping[str, Option], env: Mapping[str, str]) -> Manifest:
-    """A manifest with other learned options and a changed environment: its command is made anew."""
+    """A manifest with other learned options and a changed environment: its command, and what it holds, made anew."""
     changed = manifest.model_copy(update={"learned": dict(learned)})
     if not manifest.python:
         return changed.model_copy(update={"env": {**manifest.env, **env}})
@@ -162,8 +163,9 @@ def retuned(lab: Lab, manifest: Manifest, learned: Mapping[str, Option], env: Ma
     usual = kind.environment(was)
     given = {name: value for name, value in manifest.env.items() if usual.get(name) != value}
     flags = [*manifest.before, *kind.command(manifest.python, need)]
-    environment = {**kind.environment(need), **given, **env}
-    return changed.model_copy(update={"flags": flags, "env": environment, "residency": _residency(kind, need)})
+    gpus = open_place(lab, manifest.place).gpus(manifest.resources, kind.gpus(need))
+    made = {"flags": flags, "env": {**kind.environment(need), **given, **env}, "gpus": gpus}
+    return changed.model_copy(update={**made, "residency": _residency(kind, need)})
 
 
 def _need_of(lab: Lab, manifest: Manifest) -> Need:

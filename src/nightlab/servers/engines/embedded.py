@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -53,5 +54,7 @@ class Embedded:
         return None
 
     def gpus(self, need: Need) -> int:
-        """One device."""
-        return 1
+        """One where its command names a GPU; by itself it stays on the CPU."""
+        words = [part for word in self.command([], need) for part in word.split("=", 1)]
+        devices = [value for word, value in itertools.pairwise(words) if word == "--device"]
+        return int(devices[-1].startswith("cuda")) if devices else 0

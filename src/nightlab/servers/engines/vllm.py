@@ -35,7 +35,14 @@ _FLAGS = {
     "enforce_eager": "--enforce-eager",
 }
 
-_SIZES = ("tensor_parallel", "pipeline_parallel_size", "data_parallel_size")  # whose product is the GPUs that it uses
+_SIZES = ("tensor_parallel", "pipeline_parallel_size", "prefill_context_parallel_size", "data_parallel_size")
+"""Their product is the GPUs that it uses."""
+_SHORT = {
+    "-tp": "--tensor-parallel-size",
+    "-pp": "--pipeline-parallel-size",
+    "-pcp": "--prefill-context-parallel-size",
+    "-dp": "--data-parallel-size",
+}
 
 
 class Vllm:
@@ -131,8 +138,13 @@ def _asked(need: Need, option: str) -> int | None:
     """A size that the plan asks for: by its option, or by the flag among its further words, of which the last wins."""
     flag, asked = _FLAGS.get(option, f"--{option.replace('_', '-')}"), need.options.get(option)
     words = [part for word in need.extra for part in word.split("=", 1)]
-    named = [value for word, value in itertools.pairwise(words) if word == flag and value.isdigit()]
+    named = [value for word, value in itertools.pairwise(words) if _flag(word) == flag and value.isdigit()]
     return int(named[-1]) if named else int(asked) if asked else None
+
+
+def _flag(word: str) -> str:
+    """A flag by its long name, with dashes, as vLLM's parser reads it."""
+    return _SHORT.get(word, word.replace("_", "-") if word.startswith("--") else word)
 
 
 def slot_rank(rank: int) -> int:

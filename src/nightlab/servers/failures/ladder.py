@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nightlab.errors import SpecError
+from nightlab.servers.engines.vllm import RANKS
 
 Option = str | int | float | bool
 Verb = Literal["lower", "raise", "halve", "set", "take", "env", "drop", "port", "restart", "wait", "prefetch", "ask"]
@@ -33,7 +34,6 @@ VERBS: dict[str, tuple[str, ...]] = {
 }
 """Every verb with the bounds it may have."""
 _BOUNDED = {"lower": "least", "raise": "most", "halve": "least"}
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 MOST = 12  # rungs that one server climbs in all
 _KINDS = ("whole", "share", "rank", "divisor", "text")
 
