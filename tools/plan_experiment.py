@@ -19,6 +19,7 @@ from nightlab.experiments.lock import read_lock
 from nightlab.experiments.plan import Plan
 from nightlab.files import write_atomic
 from nightlab.lab import Lab
+from nightlab.night.blindness import check_blindness
 from nightlab.night.freezing import freeze_experiment
 from nightlab.night.publish import commit_paths
 from nightlab.runs.freeze import verify_run
@@ -98,7 +99,7 @@ def _problems(lab: Lab, folder: Path) -> list[Any]:
     plan = Plan.load(folder)
     if read_lock(folder) is not None:
         verify(plan)
-    return check(plan)
+    return [*check(plan), *check_blindness(plan)]
 
 
 def _correct(ctx: ToolContext, folder: Path, changes: dict[str, Any], why: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+import yaml
 
 from nightlab.errors import AdapterError, AmplificationError, NotSetUp, PlanError, RubricError
 from nightlab.evidence.design import read_design
@@ -194,3 +195,24 @@ def test_only_a_plan_that_is_frozen_may_leave_its_hypotheses_uncorrected_without
     assert problems(study.write(multiplicity="report")) == []
     assert freeze(study.plan()).sha256 == sha256_json(frozen)
     assert "before a reason was asked for" in rule_in_words(read_design(study.folder).config)
+
+
+def test_sentinels_that_a_constant_judge_may_pass_are_said(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    study.write(judge={"rubric": "rubric.md", "by": "claude"})
+
+    def gold(**marks: tuple[int, str | None]) -> None:
+        rows = [
+            {"id": name, "question": "q", "answer": "a", "scores": {"sarcasm": score}, "sentinel": mark}
+            for name, (score, mark) in marks.items()
+        ]
+        (study.folder / "gold.yaml").write_text(yaml.safe_dump({"gold": rows}))
+
+    gold(low=(0, "base"), high=(4, "full"), other=(10, None))
+    assert only(study, "near_sentinels").level == "warning"
+    gold(low=(3, None), high=(7, None))
+    assert "a constant judge may pass" in only(study, "near_sentinels").what
+    gold(low=(0, "base"), high=(5, "full"))
+    assert problems(study) == []
+    gold(low=(0, "base"), some=(4, None), high=(10, None))
+    assert problems(study) == []

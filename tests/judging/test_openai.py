@@ -15,6 +15,7 @@ from nightlab.brains.prices import Prices
 from nightlab.experiments.rubric import Rubric
 from nightlab.judging.log import read_log
 from nightlab.judging.openai import EndpointCalls, EndpointVoice, context_of, own, takes_schema
+from nightlab.judging.packet import Packet
 from nightlab.judging.reader import ReadingJudge
 from nightlab.judging.rows import read_judgments
 from nightlab.judging.run import JudgeResult, run_judges
@@ -121,7 +122,7 @@ async def test_a_refusal_is_not_available_and_a_wrong_key_stops(study: Answered)
             await takes_schema(url, MODEL, "wrong")
 
 
-@pytest.mark.parametrize(("context", "tells", "refused"), [(2500, True, 0), (1500, False, 5), (600, False, 36)])
+@pytest.mark.parametrize(("context", "tells", "refused"), [(2500, True, 0), (2500, False, 5), (600, False, 36)])
 async def test_a_judge_with_a_small_context_is_asked_for_less(
     study: Answered, context: int, tells: bool, refused: int
 ) -> None:
@@ -152,6 +153,17 @@ async def test_an_answer_that_no_context_holds_has_a_reason_and_the_others_their
     assert (row["key"], row["notes"]["na"]) == (long["key"], "with the rubric it is longer than the judge's context")
 
 
+@pytest.mark.parametrize(
+    ("context", "first", "second"), [(None, 1838, 3676), (32_768, 1838, 8192), (4096, 1838, 3676), (2200, 1838, 2157)]
+)
+def test_an_answer_that_was_cut_may_be_longer(study: Answered, context: int | None, first: int, second: int) -> None:
+    """A model that thinks first needs more than its verdicts; never more than the context, nor than it has time for."""
+    rubric = Rubric.load(study.plan.rubric)
+    voice = EndpointVoice(MODEL, "x", rubric, Prices.load(), free=True, context=context)
+    given = [voice.body([Packet("i", "q", "a")], (), room)["max_tokens"] for room in (1, 2)]
+    assert given == [first, second]
+
+
 def test_only_addresses_of_ones_own_are_free() -> None:
     assert [
         own(url) for url in ("http://127.0.0.1:1", "http://10.0.0.4:80", "http://localhost:1", "http://gpu7:8000")
@@ -163,6 +175,4 @@ def test_an_unknown_price_stays_unknown(study: Answered) -> None:
     rubric = Rubric.load(study.plan.rubric)
     voice = EndpointVoice(MODEL, "x", rubric, Prices.load(), free=False)
     judge = ReadingJudge(MODEL, "x", voice, EndpointCalls("https://api.example.com"))
-    from nightlab.judging.packet import Packet
-
     assert judge.estimate([Packet("i", "q", "a")], rubric).usd is None

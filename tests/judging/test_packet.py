@@ -152,16 +152,23 @@ def test_a_name_anywhere_else_is_an_error() -> None:
     assert check_blind(sealed, []) == []
 
 
+def test_words_of_the_envelope_itself_tell_nothing() -> None:
+    """Whether a judging fails must not hang on an answer that says `answer`, too."""
+    sealed = [Sealed("k", 0, Packet("i", "Hello?", text)) for text in ("Fine.", "An answer.")]
+    assert [(leak.part, leak.word) for leak in check_blind(sealed, ["answer", "id"])] == [("answer", "answer")]
+
+
 def test_the_hash_is_of_the_exact_bytes() -> None:
     one, other = Packet("i", "q", "a"), Packet("i", "q", "a ")
     assert one.sha != other.sha
     assert one.sha == Packet("i", "q", "a").sha
 
 
-def test_instructions_may_hold_a_plain_compound_and_no_name_as_the_plan_writes_it() -> None:
+def test_instructions_may_hold_what_people_write_and_no_name_as_the_plan_writes_it() -> None:
     words = ["off_topic", "off-topic", "layers_0_20", "layers 0 20", "warm-tone", "warm_tone", "one"]
-    told = check_instructions(b"An off-topic answer, or one that rambles.", words, "rubric.md")
-    assert [leak.word for leak in told] == ["one"]
-    for text in (b"see off_topic", b"see layers 0-20", b"a warm-tone"):
+    words += ["top_5", "top 5", "score_10", "score 10", "x2", "x 2"]
+    told = check_instructions(b"Off-topic, or one of the top 5. A score: 10 means x2.", words, "rubric.md")
+    assert [leak.word for leak in told] == ["off-topic", "one", "top 5", "score 10", "x2"]
+    for text in (b"see off_topic", b"see layers 0-20", b"a warm-tone", b"see top_5"):
         with pytest.raises(BlindnessError, match="the judge's instructions hold"):
             check_instructions(text, words, "rubric.md")

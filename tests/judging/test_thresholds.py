@@ -98,6 +98,21 @@ def test_an_honest_judge_passes_and_a_constant_or_reversed_one_never_does(scale:
     assert (rejected["constant"], rejected["reversed"]) == (TRIALS, TRIALS)
 
 
+def test_a_judge_that_scatters_by_half_as_much_again_fails_sometimes(tmp_path: Path) -> None:
+    """As checks.py and docs/limits.md say: one of twenty on average, and one of seven at worst."""
+    shares = []
+    for scale in SCALES:
+        dice, rejected = random.Random(7), 0
+        rubric = scale.rubric(tmp_path, dice)
+        for _ in range(TRIALS):
+            texts = [{name: dice.uniform(scale.low, scale.high) for name in rubric.dimensions} for _ in range(COPIES)]
+            judge = lambda _, true: {name: scale.scored(value, dice, 0.15) for name, value in true.items()}  # noqa: B023, E731
+            rejected += bool(audit(known(rubric, judge, texts), rubric))
+        shares.append(rejected / TRIALS)
+    assert max(shares) <= 1 / 7
+    assert 0.02 <= sum(shares) / len(shares) <= 0.06
+
+
 @pytest.mark.parametrize("scale", SCALES, ids=str)
 def test_a_judge_that_swaps_two_clearly_unlike_gold_items_never_passes(scale: Scale, tmp_path: Path) -> None:
     rubric = scale.rubric(tmp_path, random.Random(7))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from nightlab.experiments.plan import Plan
+from nightlab.night.blindness import check_blindness
 from tests.night.conftest import git
 from tests.tools.conftest import EXPERIMENT, Night, files
 
@@ -29,6 +31,24 @@ async def test_a_wrong_id_is_found_corrected_and_said(night: Night) -> None:
     assert mended.data["problems"] == []
     corrections = [row for row in night.events.read() if row["kind"] == "correction"]
     assert [row["changes"] for row in corrections] == [WRONG, {"models.qwen.id": "nightlab/practice-qwen"}]
+
+
+async def test_a_rubric_that_tells_is_found_while_it_can_change(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    folder = night.lab.experiments / EXPERIMENT
+    config, rubric = (folder / "config.yaml").read_text(), (folder / "rubric.md").read_text()
+    (folder / "config.yaml").write_text(config.replace("by: markers", "by: claude"))
+    (folder / "rubric.md").write_text(f"{rubric}\nSome are by layers_0_20.\n")
+    [problem] = (await night.call("plan_experiment", experiment="1", action="check")).data["problems"]
+    assert (problem["code"], problem["where"]) == ("rubric_tells", str(folder / "rubric.md"))
+    refused = await night.call("plan_experiment", experiment="1", action="freeze")
+    assert refused.error is not None
+    assert "the judge's instructions hold 'layers_0_20'" in refused.error.what
+    assert not (folder / "plan.lock.json").exists()
+    (folder / "rubric.md").write_text(f"{rubric}\nSome sound like a llama.\n")
+    [warning] = check_blindness(Plan.load(folder))
+    assert (warning.code, warning.level) == ("rubric_tells", "warning")
+    assert "perhaps by chance: 'llama', 'persona-sarcasm'" in warning.what
 
 
 async def test_a_freeze_is_committed_once_and_holds(night: Night) -> None:

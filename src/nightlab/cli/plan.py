@@ -35,13 +35,14 @@ def check_plan(session: Session, experiment: str, trials: int, as_json: bool) ->
     from nightlab.evidence.power import simulate_power, verdict_on_plan
     from nightlab.experiments.check import check
     from nightlab.experiments.plan import Plan
+    from nightlab.night.blindness import check_blindness
     from nightlab.runs.plan import kind_of
 
     lab = session.lab()
     if kind_of(lab.experiment(experiment)) == "run":
         _check_runs(lab, experiment, as_json)
     found = Plan.load(lab.experiment(experiment))
-    problems = check(found)
+    problems = [*check(found), *check_blindness(found)]
     broken = any(problem.code in ("rubric_missing", "rubric_broken") for problem in problems)
     powers = [] if broken else simulate_power(found, trials)
     verdict = verdict_on_plan(powers)

@@ -44,6 +44,7 @@ _ERRORS: dict[str, type[NightlabError]] = {
     "no_adapter": AmplificationError,
     "rubric_missing": RubricError,
     "rubric_broken": RubricError,
+    "rubric_tells": RubricError,
 }
 
 

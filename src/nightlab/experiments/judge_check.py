@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 
@@ -12,6 +13,10 @@ from nightlab.experiments.problem import Problem
 from nightlab.experiments.rubric import Rubric
 from nightlab.lab import Lab
 from nightlab.settings import NOTHING
+
+APART = 0.5
+"""How far apart sentinels must be, as a share of the range: judging/checks.py cannot tell nearer ones from noise."""
+ROUNDING = 1e-9
 
 
 def check_judges(plan: Plan) -> list[Problem]:
@@ -48,13 +53,30 @@ def _judge_url(plan: Plan) -> str | None:
 def _known_items(plan: Plan) -> Iterator[Problem]:
     """Without gold at both ends of the scale, a judge that is constant or reversed would pass."""
     try:
-        gold = Rubric.load(plan.rubric).gold
+        rubric = Rubric.load(plan.rubric)
     except RubricError:
         return  # told elsewhere
+    gold = rubric.gold
     if len(gold) < 2:
         what = f"the rubric has {len(gold)} gold items: a judge that reads can only be checked by showing samples twice"
         hint = "add gold.yaml beside it: at least an answer at each end of the scale, with agreed scores"
         yield Problem("few_gold", what, str(plan.rubric), level="warning", hint=hint)
+    elif _apart(rubric) < APART - ROUNDING:
+        what = "the sentinels are less than half a range apart: a constant judge may pass"
+        hint = "mark gold items at the two ends of the scale as `sentinel: base` and `sentinel: full`"
+        yield Problem("near_sentinels", what, str(plan.rubric), level="warning", hint=hint)
+
+
+def _apart(rubric: Rubric) -> float:
+    """How far apart the sentinels are, or all gold items where none stand for both ends, as a share of the range."""
+    marked = [item for item in rubric.gold if item.sentinel]
+    ends = marked if len({item.sentinel for item in marked}) == 2 else rubric.gold
+    shares = []
+    for name, dimension in rubric.dimensions.items():
+        low, high = dimension.range
+        scores = [item.scores[name] for item in ends if name in item.scores]
+        shares.append((max(scores) - min(scores)) / (high - low) if scores else 0.0)
+    return math.hypot(*shares)
 
 
 def _config(plan: Plan) -> str:

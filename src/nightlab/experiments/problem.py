@@ -24,6 +24,8 @@ Code = Literal[
     "judge_missing",
     "judge_not_set_up",
     "few_gold",
+    "near_sentinels",
+    "rubric_tells",
     "same_weights",
     "overlap",
     "flat_weights",

@@ -1,19 +1,18 @@
-"""Blindness, checked on the exact bytes: what a judge gets must not tell it which treatment an answer had.
+"""Blindness, checked on what is sent: nothing that a judge gets may tell it which treatment an answer had.
 
 Names of models, adapters, conditions, prompts and the experiment, the hypotheses and their telling words, and the lab's
 paths are searched for, in any case and as plurals; names of models, adapters and conditions also with other signs
 between their parts (`layers_0_20`, "Layers 0-20"), and families of models by themselves (`qwen` of Qwen2.5-7B). In a
-packet's envelope one of them is an error; in the instructions, too, unless it is a plain word, which is reported. In a
-sample's own text it is reported, and struck out where the plan says `mask`. Limits: a text that gives its treatment
-away in other words, or in letters that only look alike, stays as it is; a name of letters alone (`sarcasm_full`) is not
-seen with a space in it, as people write those words.
+packet's id one of them is an error; in the instructions, too, unless people write it by chance (`one`, "off-topic",
+"top 5"), which is reported. In a sample's own text it is reported, and struck out where the plan says `mask`. Limits: a
+text that gives its treatment away in other words, or in letters that only look alike, stays as it is; a name of letters
+alone (`sarcasm_full`) is not seen with a space in it, as people write those words.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,16 +21,15 @@ from typing import Literal
 
 from nightlab.errors import NightlabError
 from nightlab.experiments.plan import BASE, Plan
-from nightlab.files import canonical
 from nightlab.judging.packet import Packet, Sealed
 
-TEXTS = ("question", "answer", "answer_begins")
 STRUCK = "[…]"
 Part = Literal["instructions", "envelope", "question", "answer"]
 
 _STUDY = ("adapter", "adapters", "lora", "loras", "layer", "layers", "fine-tuned", "finetuned", "steered", "amplified")
 _WORD = re.compile(r"[\w./-]*\w")
 _PARTS = re.compile(r"[^\W\d_]+|\d+")
+_NUMBERED = re.compile(r"[^\W\d_]+[ -]?\d+")
 _FAMILIES = (
     *("llama", "qwen", "gemma", "mistral", "mixtral", "deepseek", "olmo", "pythia", "smollm", "falcon", "phi"),
     *("gpt", "claude", "gemini"),
@@ -108,16 +106,21 @@ def _parts(word: str) -> list[str]:
 
 
 def check_instructions(instructions: bytes, words: Sequence[str], where: str) -> list[Leak]:
-    """The forbidden words in the constant part of a request that may be there by chance, as `one` or `llama`.
+    """The forbidden words in the constant part of a request that may be there by chance: `one`, `off-topic`, `top 5`.
 
-    Raises BlindnessError for one that cannot: a hypothesis, a path, a name like `layers_0_20` or `org/model-8b`.
+    Raises BlindnessError for one that cannot: a hypothesis in words, a path, a name like `layers_0_20`, `org/model-8b`.
     """
-    found = [word for word in leaks(instructions, words) if not _plain_compound(word, words)]
-    telling_ones = [word for word in found if not word.isalpha()]
+    found = leaks(instructions, words)
+    telling_ones = [word for word in found if not _by_chance(word, words)]
     if telling_ones:
         hint = "take it out of the rubric, or of agents/judge.md: scores by a judge that knows it prove nothing"
         raise BlindnessError(f"the judge's instructions hold {telling_ones[0]!r}", where=where, hint=hint)
     return [Leak("instructions", "instructions", word) for word in found]
+
+
+def _by_chance(word: str, words: Sequence[str]) -> bool:
+    """Whether people write such a word: one of letters, one with a number, another spelling of a name of letters."""
+    return word.isalpha() or bool(_NUMBERED.fullmatch(word)) or _plain_compound(word, words)
 
 
 def _plain_compound(word: str, words: Sequence[str]) -> bool:
@@ -127,7 +130,7 @@ def _plain_compound(word: str, words: Sequence[str]) -> bool:
 
 
 def check_blind(sealed: Sequence[Sealed], words: Sequence[str]) -> list[Leak]:
-    """The forbidden words in the packets' own texts, to be reported. Raises BlindnessError for one anywhere else."""
+    """The forbidden words in the packets' own texts, to be reported. Raises BlindnessError for one in a packet's id."""
     any_word = _any_of(tuple(words))
     found: list[Leak] = []
     for packet in (one.packet for one in sealed):
@@ -159,7 +162,7 @@ def _spelled(word: str) -> str:
     return re.escape(word) + (rf"(?:{plural}|\d+)" if plural and word.isalpha() else plural)
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=65_536)  # a word each: a plan may have thousands, and every packet is searched for all
 def _any_of(words: tuple[str, ...]) -> re.Pattern[str]:
     """Any of the words, with no letter or digit before or after it."""
     longest_first = sorted((word for word in words if word), key=len, reverse=True)
@@ -168,10 +171,8 @@ def _any_of(words: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _leaks_of(packet: Packet, words: Sequence[str]) -> list[Leak]:
-    shown = json.loads(packet.payload)
-    envelope = canonical({name: "" if name in TEXTS else value for name, value in shown.items()})
     parts: list[tuple[Part, str]] = [
-        ("envelope", envelope),
+        ("envelope", packet.id),
         ("question", f"{packet.question}\n{packet.prefix}"),
         ("answer", packet.text),
     ]

@@ -5,8 +5,9 @@ enforces it. An endpoint on this machine or in a private network costs no dollar
 it is rented; for any other the model must stand in the price table.
 
 An answer may have the tokens that the rubric's dimensions need, and no more than the context leaves beside the prompt,
-where the endpoint tells its context. The prompt's tokens are estimated by its bytes: what turns out too long is refused
-by the endpoint, told to the judge, and asked again smaller (reader.py).
+where the endpoint tells its context. One that was cut is asked for again with more, since some models think first. The
+prompt's tokens are estimated by its bytes: what turns out too long is refused by the endpoint, told to the judge, and
+asked again smaller (reader.py).
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ from nightlab.judging.verdicts import answer_schema, shown
 from nightlab.servers.chat import RETRYABLE, Chat, ChatError
 
 BYTES_PER_TOKEN = 3
-PREAMBLE = 500
-"""Tokens for what a model says before its verdicts."""
+PREAMBLE = 1500
+"""Tokens for what a model says or thinks before its verdicts."""
+LONGEST = 8192
+"""Tokens that an answer after a cut one may have: one that never ends is cut again before its request times out."""
 PER_VERDICT, PER_SCORE = 60, 15
 NOTE, SHORT_NOTE = 120, 10
 ATTEMPTS = 6
@@ -87,8 +90,11 @@ class EndpointVoice:
         """The tokens that an answer may have: the least where there is no room, else what is left beside the prompt."""
         least = packets * (PER_VERDICT + sum(len(name) + PER_SCORE + SHORT_NOTE for name in self._names))
         usual = PREAMBLE + least + packets * len(self._names) * (NOTE - SHORT_NOTE)
-        left = usual * room if self.context is None else self.context - prompt
-        return max(least, min(usual * room, left))
+        if self.context is None:
+            return max(least, usual * room)
+        left = self.context - prompt
+        more = min(LONGEST, left * 3 // 4) if room > 1 else 0
+        return max(least, min(max(usual * room, more), left))
 
     def read(self, message: Mapping[str, Any]) -> Said:
         """The text of the first choice, or its refusal. Raises ContractBroken where there is none."""

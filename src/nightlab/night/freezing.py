@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nightlab.experiments.check import first_error
 from nightlab.experiments.freeze import freeze, lacks_power
+from nightlab.experiments.lock import read_lock
 from nightlab.experiments.plan import Plan
+from nightlab.night.blindness import check_blindness
 from nightlab.runs.freeze import freeze_run
 from nightlab.runs.plan import RunPlan, kind_of
 
@@ -24,13 +27,15 @@ class FrozenExperiment:
 def freeze_experiment(folder: Path) -> FrozenExperiment:
     """Fix the plan of a folder; one that is fixed stays as it is, and gets its power where a freeze was cut off.
 
-    Raises FrozenError, PlanError and what else keeps a plan from running.
+    Raises FrozenError, PlanError, RubricError and what else keeps a plan from running.
     """
     if kind_of(folder) == "run":
         runs = RunPlan.load(folder)
         frozen = freeze_run(runs)
         return FrozenExperiment(frozen.sha256, frozen.cells, _message(folder, runs.question))
     plan = Plan.load(folder)
+    if read_lock(folder) is None and (error := first_error(check_blindness(plan))):
+        raise error
     frozen = freeze(plan)
     power = ""
     if lacks_power(folder):
