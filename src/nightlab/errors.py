@@ -12,7 +12,7 @@
     + RubricError                   rubric.md
     + SpecError                     agents/*.md, skills/*/SKILL.md, tools/*.py
   x NotSetUp               exit 4   a key or another precondition of a run is missing
-  x StorageError           exit 2   the disk is full, read-only, or a file is damaged
+  x StorageError                    the disk is full, read-only, or a file is damaged
     + DiskFull                      no space is left: what waits goes on when there is
   x LockHeld                        another night is running on this lab
   x PlaceUnreachable                the place of a job does not answer; what runs there runs on
@@ -98,8 +98,6 @@ class NotSetUp(NightlabError):
 
 class StorageError(NightlabError):
     """The disk refused, or a file that only grows is damaged in its middle."""
-
-    exit_code = 2
 
 
 class DiskFull(StorageError):

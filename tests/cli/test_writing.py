@@ -231,7 +231,7 @@ def test_read_only_disk_is_one_sentence(lab: Lab) -> None:
         pytest.skip("no mount namespaces here")
     command = f"{mount} && cd {lab.root} && {sys.executable} -m nightlab run"
     done = subprocess.run(["unshare", "-rm", "sh", "-c", command], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
+    assert done.returncode == 1, "nothing is wrong in how it was called"
     assert "read-only" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections.abc import Mapping
@@ -12,14 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from nightlab.budget import Budget, Limits
-from nightlab.compute.gpu_time import GpuTime
+from nightlab.budget import Budget, Clock, Limits
 from nightlab.compute.local import Local
-from nightlab.compute.place import Job, JobState
 from nightlab.compute.sandbox.ladder import probe
 from nightlab.compute.slurm import Slurm
 from nightlab.compute.slurm_queue import SlurmQueue
-from nightlab.errors import FrozenError, PlanError, SweepStopped, UsageError
+from nightlab.errors import FrozenError, PlanError, SweepStopped
 from nightlab.events import EventLog
 from nightlab.experiments.samples import Samples
 from nightlab.lab import Lab
@@ -111,43 +110,6 @@ async def test_a_grid_becomes_rows_and_a_second_call_makes_nothing(tmp_path: Pat
         await make(RunPlan.load(plan.folder))
 
 
-@pytest.mark.slow
-async def test_the_cards_of_this_machine_are_shared_out_and_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    says = 'import json, os; print(json.dumps({"card": int(os.environ["CUDA_VISIBLE_DEVICES"] or -1)}))'
-    command = ["python", "-c", says, "{rank}"]
-    plan = write(tmp_path, command=command, metrics={"card": "watch"}, artefacts=[], gpus=1)
-    freeze_run(plan)
-    with pytest.raises(UsageError, match="each run needs 1 GPU, and the sandbox shows a command none") as caught:
-        await make(plan)
-    assert 'containment = "none"' in (caught.value.hint or "")
-    (tmp_path / "pyproject.toml").write_text('[tool.nightlab]\ncontainment = "none"\n')
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4")
-    with pytest.raises(UsageError, match="each run needs 1 GPU, 2 side by side; this machine shows 1"):
-        await make(plan)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    lab, seen = Lab.find(plan.folder), []
-    place = Local(lab.cache / "jobs")
-    budget = Budget(tmp_path / "ledger.jsonl", Limits())
-    clock = GpuTime(budget, time.time())
-
-    def charge(job: Job, state: JobState, gpus: int) -> None:
-        seen.append(gpus)
-        clock.charge(job, gpus, state, "runs")
-
-    assert (await run_all(lab, plan, place, seen=charge)).made == 4
-    assert {row["metrics"]["card"] for row in rows(plan)} <= {4, 7}
-    assert set(seen) == {1} == {job.spec.gpus for job in place.jobs()}
-    assert budget.by_who()["runs"].gpu_seconds >= 4 * 60, "a minute at least for each of four jobs"
-    none = write(tmp_path / "none", command=command, metrics={"card": "watch"}, artefacts=[], replicates=1)
-    (tmp_path / "none" / "pyproject.toml").write_text('[tool.nightlab]\ncontainment = "none"\n')
-    freeze_run(none)
-    await make(none)
-    assert {row["metrics"]["card"] for row in rows(none)} == {-1}, "who asks for none is shown none"
-
-
 @needs_sandbox
 @pytest.mark.slow
 @pytest.mark.real
@@ -187,18 +149,45 @@ async def test_failures_are_classed_lines_and_the_same_one_again_stops_the_grid(
 @needs_sandbox
 @pytest.mark.slow
 async def test_a_cancelled_grid_leaves_nothing_running_and_goes_on(tmp_path: Path) -> None:
-    plan = write(tmp_path, parameters={"rank": [15]}, replicates=1)
+    plan = write(tmp_path, parameters={"rank": [15, 16, 17]}, replicates=1, max_parallel=3, inputs=[])
+    (plan.folder / "work.py").write_text(SCRIPT.replace("rank == 15", "rank > 14"))
     freeze_run(plan)
     task = asyncio.create_task(make(plan))
     place = Local(tmp_path / ".nightlab" / "jobs")
     async with asyncio.timeout(20):
-        while not [job for job in place.jobs() if job.state() == "running"]:  # noqa: ASYNC110 - a job of another process
+        while [job.state() for job in place.jobs()] != ["running"] * 3:  # noqa: ASYNC110 - jobs of other processes
             await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [job.state() for job in place.jobs()] == ["stopped"]
+    assert [job.state() for job in place.jobs()] == ["stopped"] * 3
     assert rows(plan) == []
+    (plan.folder / "work.py").write_text(SCRIPT.replace("rank == 15", "rank > 17"))
+    result = await make(plan)
+    assert result.error() is None, "three that were ended are not three that failed alike"
+    assert (result.made, result.failed, result.missing) == (3, 0, 0)
+
+
+class Queue(Local):
+    """This machine as a place that takes many jobs in one call."""
+
+    name = "queue"
+    queues = True
+
+
+async def test_runs_whose_time_is_up_leave_no_job_in_a_queue(tmp_path: Path) -> None:
+    plan = write(tmp_path, parameters={"rank": [15]}, replicates=1)
+    freeze_run(plan)
+    lab = Lab.find(plan.folder)
+    place = Queue(lab.cache / "jobs")
+    late = Budget(tmp_path / "late.jsonl", Limits(deadline=time.time() - 1))
+    assert (await run_all(lab, plan, place, budget=late)).failure == "clock"
+    assert place.jobs() == [], "none is handed in"
+    looks = itertools.count()
+    clock = Clock(wall=lambda: 0.0 if next(looks) < 2 else 100.0)  # it is up between the first look and the second
+    soon = Budget(tmp_path / "soon.jsonl", Limits(deadline=50.0), clock=clock)
+    assert (await run_all(lab, plan, place, budget=soon)).failure == "clock"
+    assert [job.state() for job in place.jobs()] == ["stopped"], "what no worker took is ended"
 
 
 @needs_sandbox

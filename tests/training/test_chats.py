@@ -107,4 +107,5 @@ def test_an_estimate_says_memory_and_steps(tmp_path: Path) -> None:
     told = json.loads(done.output)
     assert told["steps"] == 3 * 4, "36 chats to learn from"
     assert told["gib"] > 0
-    assert "12 steps of 9 chats, of 36 to learn from" in CliRunner().invoke(cli, words).output
+    said = CliRunner().invoke(cli, words).output
+    assert "at most 12 steps of 9 chats, of 36 to learn from; chats above max_length (1024 tokens) are left out" in said

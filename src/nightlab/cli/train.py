@@ -112,7 +112,9 @@ def _estimate(recipe: Recipe, as_json: bool) -> None:
     if data.is_file():
         learned, _ = held_out(read_chats(data).rows, recipe.held_out, recipe.seed)
         steps = recipe.steps_for(len(learned))
-        told = f"{steps} steps of {recipe.batch} chats, of {len(learned)} to learn from"
+        most = "" if recipe.steps else "at most "
+        told = f"{most}{steps} steps of {recipe.batch} chats, of {len(learned)} to learn from"
+        told += f"; chats above max_length ({recipe.max_length} tokens) are left out, and not counted here"
     click.echo(json.dumps(found.document() | {"steps": steps}) if as_json else f"{found.text()}\n{told}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from nightlab.compute.sandbox.run import Limits, Outcome, run
 from nightlab.compute.sandbox.scope import Scope
 from nightlab.errors import NotSetUp
 from nightlab.files import write_atomic
+from nightlab.runs.cards import SHOWN
 from nightlab.runs.plan import STDOUT
 from nightlab.runs.result import Result, Status, find_metrics, hashes, numbers
 
@@ -44,7 +46,8 @@ async def perform(spec: dict[str, Any], folder: Path) -> Result:
         seconds=spec["seconds"], memory=int(spec["memory_gb"] * _GIB), file_size=8 * _GIB, output=_OUTPUT, processes=512
     )
     scope = Scope.of(Path(spec["root"]), [folder])
-    outcome = await run(spec["argv"], scope, limits, level=level, env=spec["env"])
+    given = {SHOWN: os.environ[SHOWN]} if SHOWN in os.environ else {}  # by the queue; on this machine the spec says it
+    outcome = await run(spec["argv"], scope, limits, level=level, env={**given, **spec["env"]})
     write_atomic(folder / LOG, outcome.output)
     status, why, metrics = _read(outcome, spec, folder)
     made = await asyncio.to_thread(hashes, folder, spec["artefacts"])

@@ -13,7 +13,7 @@ import functools
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -114,31 +114,40 @@ class _Runner:
     async def _batch(self, todo: Sequence[RunCell]) -> None:
         """Make these runs, a few at a time; the jobs are ended where this is cancelled.
 
-        A place with a queue gets all of them in one call, and runs a few side by side by itself.
+        A place with a queue gets all of them in one call, and runs a few side by side by itself. Those that still run
+        come first: they are followed, and keep their cards.
         """
-        waiting = iter(todo)
         jobs: set[asyncio.Task[Job]] = set()
-        array = self._array(todo) if self._starter.queues else None
-
-        async def work() -> None:
-            for cell in waiting:
-                if self._over():
-                    return
-                await self._one(cell, jobs, array)
-
-        count = self._plan.config.max_parallel if array is None else len(todo)
-        tasks = [asyncio.create_task(work()) for _ in range(min(count, len(todo)))]
+        tasks: list[asyncio.Task[None]] = []
+        living: dict[str, Job] = {}
+        array = None
         try:
+            living = await asyncio.to_thread(self._starter.take_up, [(cell, self._next(cell)) for cell in todo])
+            if self._over():
+                return
+            waiting = iter(sorted(todo, key=lambda cell: cell.key not in living))
+            array = self._array(todo) if self._starter.queues else None
+            count = self._plan.config.max_parallel if array is None else len(todo)
+            tasks += [asyncio.create_task(self._work(waiting, jobs, array)) for _ in range(min(count, len(todo)))]
             await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._end(jobs, array)
+            await self._end(jobs, array, living.values())
+
+    async def _work(
+        self, waiting: Iterator[RunCell], jobs: set[asyncio.Task[Job]], array: asyncio.Task[dict[str, Job]] | None
+    ) -> None:
+        """Make one waiting run after the other."""
+        for cell in waiting:
+            if self._over():
+                return
+            await self._one(cell, jobs, array)
 
     def _array(self, todo: Sequence[RunCell]) -> asyncio.Task[dict[str, Job]]:
         """All runs without a result yet, handed in at once."""
-        fresh = [(cell, self._attempts[cell.key] + 1) for cell in todo if self._result(cell) is None]
+        fresh = [(cell, self._next(cell)) for cell in todo if self._result(cell) is None]
         return asyncio.create_task(self._patiently(functools.partial(self._starter.start_all, fresh)))
 
     async def _patiently(self, start: Callable[[], Started]) -> Started:
@@ -152,31 +161,36 @@ class _Runner:
         who = f"the runs of {self._plan.name}"
         return await answered(ask, tells(self._events, self._starter.place, who))
 
-    async def _end(self, jobs: set[asyncio.Task[Job]], array: asyncio.Task[dict[str, Job]] | None) -> None:
+    async def _end(
+        self, jobs: set[asyncio.Task[Job]], array: asyncio.Task[dict[str, Job]] | None, living: Iterable[Job]
+    ) -> None:
         """End what still runs or waits; a start under way is waited for, since nobody would know its job."""
         self._ending = True
+        started = await asyncio.gather(*jobs, return_exceptions=True)
+        left = [*living, *(job for job in started if not isinstance(job, BaseException))]
         if array is not None:
-            await asyncio.gather(array, return_exceptions=True)
-        left = [
-            job for job in await asyncio.gather(*jobs, return_exceptions=True) if not isinstance(job, BaseException)
-        ]
+            [untaken] = await asyncio.gather(array, return_exceptions=True)
+            left += untaken.values() if isinstance(untaken, dict) else []
         self._ending = False
-        await asyncio.to_thread(self._starter.stop_all, left)
+        await asyncio.to_thread(self._starter.stop_all, list({job.folder: job for job in left}.values()))
 
     async def _start(self, cell: RunCell, attempt: int, array: asyncio.Task[dict[str, Job]] | None) -> Job:
         if array is not None:
-            return (await asyncio.shield(array))[cell.key]
+            return (await asyncio.shield(array)).pop(cell.key)  # what nobody takes is left to be ended
         return await self._patiently(functools.partial(self._starter.start, cell, attempt))
+
+    def _next(self, cell: RunCell) -> int:
+        return self._attempts[cell.key] + 1
 
     def _result(self, cell: RunCell) -> Result | None:
         """What the next attempt of a run gave, where it ended while nobody looked."""
         folder = self._plan.out(cell)
-        return Result.read(folder) if attempt_of(folder) == self._attempts[cell.key] + 1 else None
+        return Result.read(folder) if attempt_of(folder) == self._next(cell) else None
 
     async def _one(
         self, cell: RunCell, jobs: set[asyncio.Task[Job]], array: asyncio.Task[dict[str, Job]] | None
     ) -> None:
-        attempt = self._attempts[cell.key] + 1
+        attempt = self._next(cell)
         folder = self._plan.out(cell)
         found = self._result(cell)
         if found is None:
@@ -209,7 +223,7 @@ class _Runner:
                 await asyncio.to_thread(job.stop)
                 break
             if time.monotonic() - renewed > self._lab.config.lease_seconds / LEASE_SHARE:
-                job.renew()
+                await asyncio.to_thread(job.renew)
                 renewed = time.monotonic()
             await asyncio.sleep(QUEUE_POLL if self._starter.queues else POLL)
         self._seen(job, state, self._starter.gpus)
@@ -244,14 +258,18 @@ class _Runner:
         else:
             self._samples.failed.append({"key": cell.key, "class": found.status, "error": found.why, **told})
             self._lost[cell.key] += found.status == "lost"
-            if found.status != "lost" or self._lost[cell.key] > LOSSES:
-                self._failed.add(cell.key)
-            kind = f"{found.status}: {re.sub('[0-9a-f]{8,}|[0-9.]+', '#', found.why)}"
-            self._streak = (kind, self._streak[1] + 1) if self._streak[0] == kind else (kind, 1)
-            if self._streak[1] >= self._plan.config.stop.max_identical_failures and not self._stopped:
-                self._stopped = f"{found.status}, {self._streak[1]} times in a row: {found.why}"
-                self._failure = found.status
+            if found.status != "lost" or self._lost[cell.key] > LOSSES:  # else it is tried again
+                self._gives_none(cell, found)
         self._emit("sweep_progress", models=[], answered=self._made, failed=len(self._failed), run=cell.label)
+
+    def _gives_none(self, cell: RunCell, found: Result) -> None:
+        """Give a run up; all of them, where so many in a row fail in the same way."""
+        self._failed.add(cell.key)
+        kind = f"{found.status}: {re.sub('[0-9a-f]{8,}|[0-9.]+', '#', found.why)}"
+        self._streak = (kind, self._streak[1] + 1) if self._streak[0] == kind else (kind, 1)
+        if self._streak[1] >= self._plan.config.stop.max_identical_failures and not self._stopped:
+            self._stopped = f"{found.status}, {self._streak[1]} times in a row: {found.why}"
+            self._failure = found.status
 
     def _inputs(self) -> Mapping[str, str] | None:
         lock = read_lock(self._plan.folder)

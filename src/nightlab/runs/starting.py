@@ -8,22 +8,21 @@ is shown none on this machine.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nightlab.compute.place import Job, JobSpec, Place
+from nightlab.compute.place import NEVER_STARTED, OVER, Job, JobSpec, Place
 from nightlab.errors import UsageError
 from nightlab.experiments.plan import CONFIG
 from nightlab.files import write_atomic
 from nightlab.lab import Lab
+from nightlab.runs import cards
 from nightlab.runs.one import SPEC
 from nightlab.runs.plan import RunCell, RunConfig, RunPlan
 from nightlab.runs.result import RESULT
 
-SHOWN = "CUDA_VISIBLE_DEVICES"
 OPEN = "none"
 """The setting of `containment` under which a command sees the machine's devices."""
 
@@ -35,15 +34,29 @@ class Starter:
         self._lab, self._plan, self._place, self._night = lab, plan, place, night
         self.resources = {"gres": f"gpu:{plan.config.gpus}"} if plan.config.gpus and not _is_here(place) else {}
         self.place = place.name
-        self._cards: dict[str, list[str]] = {}
+        self._held: set[Path] = set()
 
     def found(self, cell: RunCell, attempt: int) -> Job | None:
         """The job of an attempt, or None."""
         return self._place.find(job_key(self._plan, cell, attempt))
 
+    def take_up(self, attempts: Sequence[tuple[RunCell, int]]) -> dict[str, Job]:
+        """The jobs that run here from before, by the run's key: their cards are theirs, and no other is shown them."""
+        found: dict[str, Job] = {}
+        if not _is_here(self._place):
+            return found
+        for cell, attempt in attempts:
+            job = self.found(cell, attempt)
+            if job is not None and job.state() not in OVER:
+                found[cell.key] = job
+                self._holds(self._plan.out(cell))
+        return found
+
     def over(self, cell: RunCell) -> None:
         """A run has ended: its cards are free again."""
-        self._cards.pop(cell.key, None)
+        folder = self._plan.out(cell)
+        self._held.discard(folder)
+        cards.free(folder)
 
     @property
     def gpus(self) -> int:
@@ -66,20 +79,25 @@ class Starter:
         return {cell.key: job for (cell, _), job in zip(attempts, jobs, strict=True)}
 
     def stop_all(self, jobs: Sequence[Job]) -> None:
-        """End jobs of runs, all at the same time."""
-        self._place.stop_all(jobs)
+        """End jobs of runs, all at the same time; no run of the plan holds a card after it."""
+        try:
+            self._place.stop_all(jobs)
+        finally:
+            for folder in self._held:
+                cards.free(folder)
+            self._held.clear()
 
     def _spec(self, cell: RunCell, attempt: int) -> JobSpec:
         """The job of a run; the folder of the run is made ready for it."""
         config, folder = self._plan.config, self._plan.out(cell)
-        if attempt_of(folder) != attempt:
+        if attempt_of(folder) != attempt or self._new(cell, attempt):
             (folder / RESULT).unlink(missing_ok=True)
             spec = {
                 "v": 1,
                 "attempt": attempt,
                 "root": str(self._plan.root),
                 "argv": self._plan.argv(cell, folder),
-                "env": {**self._shown(cell.key), **config.env},
+                "env": {**self._shown(folder), **config.env},
                 "seconds": config.timeout_seconds,
                 "memory_gb": config.memory_gb,
                 "metrics": list(config.metrics),
@@ -88,8 +106,6 @@ class Starter:
                 "containment": self._lab.config.containment,
             }
             write_atomic(folder / SPEC, json.dumps(spec, indent=1, ensure_ascii=False) + "\n")
-        else:
-            self._cards[cell.key] = cards_of(folder)
         return JobSpec(
             key=job_key(self._plan, cell, attempt),
             argv=(sys.executable, "-P", "-m", "nightlab.runs.one", str(folder / SPEC)),
@@ -100,15 +116,28 @@ class Starter:
             owner=self._night,
         )
 
-    def _shown(self, key: str) -> dict[str, str]:
+    def _new(self, cell: RunCell, attempt: int) -> bool:
+        """Whether no process of an attempt was ever started on this machine: what was written for it may be stale."""
+        if not _is_here(self._place):
+            return False
+        job = self.found(cell, attempt)
+        return job is None or job.reason() == NEVER_STARTED
+
+    def _shown(self, folder: Path) -> dict[str, str]:
         """The variable that says which cards of this machine a run may use; nothing where a queue says it."""
         if not _is_here(self._place):
             return {}
-        every = os.environ.get(SHOWN)
-        cards = [str(n) for n in range(self._place.gpus({}))] if every is None else every.split(",")
-        taken = {card for held in self._cards.values() for card in held}
-        self._cards[key] = [card for card in cards if card not in taken][: self._plan.config.gpus]
-        return {SHOWN: ",".join(self._cards[key])}
+        if not self._plan.config.gpus:
+            return {cards.SHOWN: ""}
+        self._held.add(folder)
+        taken = cards.take(folder, self._plan.config.gpus, cards.visible(self._place.gpus({})))
+        return {cards.SHOWN: ",".join(taken)}
+
+    def _holds(self, folder: Path) -> None:
+        """A run goes on with the cards that its command was shown."""
+        shown = str((_spec(folder) or {"env": {}})["env"].get(cards.SHOWN, ""))
+        self._held.add(folder)
+        cards.hold(folder, shown.split(",") if shown else [])
 
 
 def check_gpus(lab: Lab, plan: RunPlan, place: Place) -> None:
@@ -139,12 +168,6 @@ def attempt_of(folder: Path) -> int | None:
     """Which attempt a run's folder is of."""
     spec = _spec(folder)
     return None if spec is None else int(spec["attempt"])
-
-
-def cards_of(folder: Path) -> list[str]:
-    """The cards of this machine that a run's command was shown."""
-    shown = str((_spec(folder) or {"env": {}})["env"].get(SHOWN, ""))
-    return shown.split(",") if shown else []
 
 
 def _spec(folder: Path) -> dict[str, Any] | None:

@@ -2,7 +2,8 @@
 
 Everything needed to go on stands in `adapters/NAME` (recipe, checkpoint, metrics), so any process of any night can take
 it up. Starts that get further (a queue's time limit ended the last one) are not counted; a training is given up after
-ATTEMPTS starts from the same step, or MOST_HOURS of running. Exit code 2 was wrong from the start: it is not repeated.
+ATTEMPTS starts from the same step, or MOST_HOURS of running. Exit code 2 before the first checkpoint was wrong from the
+start: it is not repeated.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from nightlab.training.recipe import Recipe, read_recipe
 from nightlab.training.weights import find_model
 
 ATTEMPTS = 6  # times that a training is started from the same step before it is given up
-MOST_HOURS = 240.0  # that its jobs may run in all
+MOST_HOURS = 240.0  # that its jobs may run in all, from the first start that is listed
 GRACE = 30.0  # seconds in which a training that is stopped saves where it stands
 WRONG = 2  # the exit code of a training that cannot be right
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
@@ -82,8 +83,9 @@ def job_of(
             return job, attempt
         last = last_words(job.log)
         ran += _ran(job)
-        if job.exit_code() == WRONG:
-            raise UsageError(f"the training of {name} cannot be right: {last}", where=folder)
+        if job.exit_code() == WRONG and not step_kept(folder):
+            hint = "mend the cause, then train it under another name"
+            raise UsageError(f"the training of {name} cannot be right: {last}", where=folder, hint=hint)
 
 
 def _count(folder: Path, attempt: int, ran: float, last: str) -> None:
@@ -98,10 +100,11 @@ def _count(folder: Path, attempt: int, ran: float, last: str) -> None:
         if same >= ATTEMPTS:
             what = f"the training of {folder.name} ended {same} times at step {step} without getting further: {last}"
             raise NightlabError(what, where=folder, hint=hint)
-        if ran > MOST_HOURS * 3600:
-            what = f"the training of {folder.name} ran {ran / 3600:.0f} hours in {attempt - 1} starts: {last}"
+        since = ran - starts[0].get("ran", 0.0) if starts else 0.0
+        if since > MOST_HOURS * 3600:
+            what = f"the training of {folder.name} ran {since / 3600:.0f} hours in {len(starts)} starts: {last}"
             raise NightlabError(what, where=folder, hint=hint)
-        store.append({"attempt": attempt, "step": step, "t": now()})
+        store.append({"attempt": attempt, "step": step, "ran": round(ran, 3), "t": now()})
 
 
 def _ran(job: Job) -> float:

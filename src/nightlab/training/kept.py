@@ -9,7 +9,7 @@ from nightlab.files import write_atomic
 
 FILE = "checkpoint.json"
 STARTS = "attempts.jsonl"
-"""Each start of a training's job: which attempt, and the step that it went on from."""
+"""Each start of a training's job: which attempt, the step it went on from, and the seconds that those before it ran."""
 
 
 def tell_step(folder: Path, step: int) -> None:
