@@ -16,6 +16,7 @@ from nightlab.evidence.deviations import find_deviations
 from nightlab.evidence.rows import read_rows
 from nightlab.evidence.table import Table
 from nightlab.experiments.lock import read_lock, write_lock
+from nightlab.experiments.schema import OLD_REASON, Uncorrected
 
 from .conftest import RUBRIC, Made, Make
 
@@ -107,12 +108,15 @@ def test_frozen_serving_that_was_edited_is_damage(make: Make) -> None:
         read_lock(made.folder)
 
 
-def test_a_plan_of_before_holm_was_the_default_does_not_differ(make: Make) -> None:
+@pytest.mark.parametrize("said", [{"multiplicity": "report"}, {}])
+def test_a_plan_of_before_holm_was_the_default_does_not_differ(make: Make, said: dict[str, str]) -> None:
     made = make()
     lock = read_lock(made.folder)
     assert lock is not None
-    write_lock(made.folder, lock.document | {"plan": lock.document["plan"] | {"multiplicity": "report"}})
+    others = {name: value for name, value in lock.document["plan"].items() if name != "multiplicity"}
+    write_lock(made.folder, lock.document | {"plan": others | said})
     assert found(made, []) == []
+    assert read_design(made.folder).config.multiplicity == Uncorrected(none=OLD_REASON)
 
 
 def test_judges_are_compared_with_the_frozen_one_where_the_plan_names_it(make: Make) -> None:

@@ -137,12 +137,16 @@ def test_a_plan_frozen_before_a_setting_existed_is_still_the_same(study: Study) 
     assert deviations(study.plan()) == ["plan.judge.repeats was 1, is 2"]
 
 
-def test_a_plan_frozen_under_another_default_of_multiplicity_is_still_the_same(study: Study) -> None:
+@pytest.mark.parametrize("said", [{"multiplicity": "report"}, {}])
+def test_a_plan_frozen_under_another_default_of_multiplicity_is_still_the_same(
+    study: Study, said: dict[str, str]
+) -> None:
     plan = study.plan()
     freeze(plan)
     lock = read_lock(plan.folder)
     assert lock is not None
-    write_lock(plan.folder, lock.document | {"plan": lock.document["plan"] | {"multiplicity": "report"}})
+    others = {name: value for name, value in lock.document["plan"].items() if name != "multiplicity"}
+    write_lock(plan.folder, lock.document | {"plan": others | said})
     assert verify(plan).cells == 36
     study.write(multiplicity="holm")
     assert [text[:19] for text in deviations(study.plan())] == ["plan.multiplicity w"]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nightlab.errors import FrozenError, UsageError, nearest
 from nightlab.evidence.columns import Coded, Keys
 from nightlab.experiments.cells import Cell, product
+from nightlab.experiments.freeze import frozen_config
 from nightlab.experiments.lock import LOCK, Lock, read_lock
 from nightlab.experiments.looks import Schedule, called_positions, read_looks
 from nightlab.experiments.plan import BASE, Condition, Plan
@@ -129,7 +130,7 @@ def read_design(folder: Path) -> Design:
     if lock is None:
         raise FrozenError("the plan is not frozen, so nothing can be counted against it", where=folder)
     document = lock.document
-    config = Config.model_validate(document["plan"])
+    config = frozen_config(document)
     cells = product(_plan(folder, config, lock), lock.treatments)
     if sha256_json(list(cells.keys())) != document["cells"]["sha256"]:
         hint = f"{LOCK} was written by another version of nightlab: use the one that reproduce.py names"

@@ -7,7 +7,7 @@ beside the hash, and the report tells what answered otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from nightlab.experiments.schema import Config, Serving
 from nightlab.files import sha256_json
 
 POWER = "power.json"
+UNCORRECTED = "report"  # what old locks say of `multiplicity`; those that are still older say nothing, and mean it
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,18 @@ def deviations(plan: Plan) -> list[str]:
     return found or list(differences(lock.document.get("cells"), now["cells"], "cells"))
 
 
+def frozen_config(document: Mapping[str, Any]) -> Config:
+    """The frozen configuration: settings that came later have the values that the plan ran with then.
+
+    These are their defaults, but for `multiplicity`: nothing was corrected before it came. Raises ValidationError.
+    """
+    return Config.model_validate({"multiplicity": UNCORRECTED, **document["plan"]})
+
+
 def frozen_plan(document: dict[str, Any]) -> dict[str, Any]:
-    """The frozen configuration in today's form: settings that came later have their defaults, as they had then."""
+    """The frozen configuration in today's form."""
     try:
-        return Config.model_validate(document["plan"]).frozen()
+        return frozen_config(document).frozen()
     except ValidationError:
         return dict(document["plan"])
 
@@ -103,10 +112,12 @@ def frozen_plan(document: dict[str, Any]) -> dict[str, Any]:
 def plan_now(plan: Plan, lock: Lock) -> dict[str, Any]:
     """Today's configuration, to be compared with the frozen one.
 
-    `multiplicity` had another default once (`report`): a plan that never said anything of it did not change.
+    `multiplicity` did not exist once, then had another default (`report`): a plan that never said anything of it did
+    not change.
     """
     now = plan.config.frozen()
-    if lock.document["plan"].get("multiplicity") == "report" and "multiplicity" not in plan.config.model_fields_set:
+    said = lock.document["plan"].get("multiplicity", UNCORRECTED)
+    if said == UNCORRECTED and "multiplicity" not in plan.config.model_fields_set:
         now["multiplicity"] = frozen_plan(lock.document)["multiplicity"]
     return now
 
