@@ -174,6 +174,11 @@ def test_the_estimate_scales_and_uses_what_was_measured(lab: Lab, monkeypatch: p
     monkeypatch.setenv("NIGHTLAB_USD_PER_GPU_HOUR", "2")
     priced = real_night(Lab.open(lab.root), plan)
     assert priced.usd == pytest.approx(2 * priced.gpu_hours + measured.judge_usd)
+    path = plan.folder / "config.yaml"
+    path.write_text(yaml.safe_dump({**PLAN, "serving": {"engine": "vllm", "tensor_parallel": 4}}), "utf-8")
+    spread = real_night(lab, Plan.load(plan.folder))
+    assert spread.hours == measured.hours
+    assert spread.gpu_hours == pytest.approx(4 * measured.gpu_hours)
 
 
 def test_a_stand_in_is_of_the_family_or_said_to_be_the_nearest(lab: Lab, tmp_path: Path) -> None:

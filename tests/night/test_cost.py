@@ -98,7 +98,8 @@ def test_gpu_hours_of_a_queue_and_a_price_that_nobody_set(study: Answered, monke
 def test_a_server_here_costs_the_gpus_that_its_engine_uses(study: Answered, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     lab, config = Lab.open(study.folder.parents[1]), study.folder / "config.yaml"
-    assert "Servers: 0.50 GPU hours" in gpu_cost(lab, study.plan, servers=3, seconds=600)
-    serving = "serving: {engine: vllm, tensor_parallel: 2}\n"
-    config.write_text(config.read_text("utf-8") + serving, "utf-8")
-    assert "Servers: 1.00 GPU hours" in gpu_cost(lab, Plan.load(study.folder), servers=3, seconds=600)
+    assert gpu_cost(lab, study.plan, servers=3, seconds=600) == "Servers: no GPU is counted here."
+    plain = config.read_text("utf-8")
+    for serving, hours in (("device: cuda", "0.50"), ("engine: vllm, tensor_parallel: 2", "1.00")):
+        config.write_text(f"{plain}serving: {{{serving}}}\n", "utf-8")
+        assert f"Servers: {hours} GPU hours" in gpu_cost(lab, Plan.load(study.folder), servers=3, seconds=600)

@@ -126,7 +126,7 @@ def _metrics(analysis: RunAnalysis) -> Markdown:
 
 def _search(analysis: RunAnalysis) -> Markdown:
     if analysis.config.search is None:
-        return Markdown("The plan has no search: the whole grid is run.")
+        return Markdown("The plan has no search: every point of the grid is to be run.")
     rows = [
         (escape(", ".join(f"{name} {value}" for name, value in d.params.items())), bold(d.verdict),
          f"{d.value:.4g}", f"{d.gain:.4g}", f"{d.needed:.4g}")

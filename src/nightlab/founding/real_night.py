@@ -15,7 +15,7 @@ from nightlab.errors import NightlabError
 from nightlab.experiments.plan import Plan
 from nightlab.experiments.samples import Samples
 from nightlab.lab import Lab
-from nightlab.night.cost import UNPRICED, judge_costs, prompt_tokens
+from nightlab.night.cost import UNPRICED, gpus_of, judge_costs, prompt_tokens
 
 ASSUMED_RATE = 1500.0  # tokens a second of an 8 B model on one GPU, requests side by side
 ASSUMED_SIZE = 8.0  # billions of parameters, where the id does not say
@@ -33,6 +33,7 @@ class Share:
     tokens: int
     rate: float
     basis: str
+    hours: float
     gpu_hours: float
     arithmetic: str
 
@@ -84,16 +85,15 @@ def real_night(lab: Lab, plan: Plan) -> RealNight:
     shares = tuple(_share(lab, plan, model.name, model.id) for model in plan.models)
     samples, tokens = sum(s.samples for s in shares), sum(s.tokens for s in shares)
     gpu_hours = sum(share.gpu_hours for share in shares)
-    hours = max(share.gpu_hours for share in shares)
+    hours = max(share.hours for share in shares)
     judge_usd, judged = _judge(lab, plan, samples)
     gpu_usd, priced = gpu_price(lab, gpu_hours)
     usd = None if judge_usd is None or gpu_usd is None else gpu_usd + judge_usd
     lines = [share.arithmetic for share in shares]
     lines.append(f"GPU: {priced}")
     lines.append(judged)
-    lines.append(
-        f"hours: the longest share, {hours:.2f}, with one GPU for each model; {gpu_hours:.2f} with one for all"
-    )
+    alone = sum(share.hours for share in shares)
+    lines.append(f"hours: the longest share, {hours:.2f}, with all models at once; {alone:.2f} with one after another")
     return RealNight(shares, samples, tokens, gpu_hours, hours, usd, judge_usd, tuple(lines))
 
 
@@ -112,12 +112,12 @@ def _share(lab: Lab, plan: Plan, name: str, model_id: str) -> Share:
     written = samples * plan.sampling.max_tokens
     rate, basis = _rate(lab, model_id)
     start = START_SECONDS * _size(model_id) / ASSUMED_SIZE
-    gpu_hours = (start + written / rate) / 3600
+    hours, cards = (start + written / rate) / 3600, max(1, gpus_of(lab, plan))
     told = f"{name}: {len(plan.conditions)} conditions x {len(plan.prompts)} prompts x {plan.replicates} replicates "
     told += f"= {samples} samples; "
     told += f"{start:.0f} s start + {samples} x {plan.sampling.max_tokens} tokens / {rate:.0f} tokens/s ({basis}) "
-    told += f"= {gpu_hours:.3f} GPU-hours"
-    return Share(name, samples, read + written, rate, basis, gpu_hours, told)
+    told += f"= {hours:.3f} h on {cards} GPU{'s' if cards > 1 else ''}"
+    return Share(name, samples, read + written, rate, basis, hours, hours * cards, told)
 
 
 def _rate(lab: Lab, model_id: str) -> tuple[float, str]:

@@ -56,12 +56,16 @@ class JudgeCost:
         return f"{self.judge}: {self.judgments} judgments{known}{tokens} {usd} ({self.basis})"
 
 
-def gpu_cost(lab: Lab, plan: Plan, servers: int, seconds: float) -> str:
-    """What the servers of a sweep cost while it asks, in one sentence; their start comes on top."""
+def gpus_of(lab: Lab, plan: Plan) -> int:
+    """How many GPUs the engine of a plan uses for one server, where it sees more."""
     serving = plan.serving
     need = Need(Path(), "", options=serving.options(), extra=tuple(serving.extra))
-    used = engine(serving.engine or lab.config.engine).gpus(need)
-    hours = servers * open_place(lab).gpus(serving.resources, used) * seconds / 3600
+    return engine(serving.engine or lab.config.engine).gpus(need)
+
+
+def gpu_cost(lab: Lab, plan: Plan, servers: int, seconds: float) -> str:
+    """What the servers of a sweep cost while it asks, in one sentence; their start comes on top."""
+    hours = servers * open_place(lab).gpus(plan.serving.resources, gpus_of(lab, plan)) * seconds / 3600
     if not hours:
         return "Servers: no GPU is counted here."
     price = lab.config.usd_per_gpu_hour
