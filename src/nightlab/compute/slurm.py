@@ -166,6 +166,8 @@ class Slurm:
         new = not (job.folder / job_folder.SPEC).exists()
         job.freeze(spec)
         number = "" if new else job.find_number()
+        if not number and not new:  # ended before Slurm took it: this is its first start
+            (job.folder / job_folder.STOP).unlink(missing_ok=True)
         job.renew()  # what waits, too: its owner is back
         return job, number
 

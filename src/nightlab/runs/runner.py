@@ -82,6 +82,7 @@ class _Runner:
         self._streak: tuple[str, int] = ("", 0)
         self._stopped = self._failure = ""
         self._ending = False
+        self._fresh: list[tuple[RunCell, int]] = []
         self._lost: Counter[str] = Counter()
         self._attempts = Counter(str(row["key"]) for row in samples.failures())
 
@@ -147,8 +148,8 @@ class _Runner:
 
     def _array(self, todo: Sequence[RunCell]) -> asyncio.Task[dict[str, Job]]:
         """All runs without a result yet, handed in at once."""
-        fresh = [(cell, self._next(cell)) for cell in todo if self._result(cell) is None]
-        return asyncio.create_task(self._patiently(functools.partial(self._starter.start_all, fresh)))
+        self._fresh = [(cell, self._next(cell)) for cell in todo if self._result(cell) is None]
+        return asyncio.create_task(self._patiently(functools.partial(self._starter.start_all, self._fresh)))
 
     async def _patiently(self, start: Callable[[], Started]) -> Started:
         """Start jobs, as soon as their place answers; not any more where everything is to end."""
@@ -170,7 +171,7 @@ class _Runner:
         left = [*living, *(job for job in started if not isinstance(job, BaseException))]
         if array is not None:
             [untaken] = await asyncio.gather(array, return_exceptions=True)
-            left += untaken.values() if isinstance(untaken, dict) else []
+            left += untaken.values() if isinstance(untaken, dict) else self._starter.written(self._fresh)
         self._ending = False
         await asyncio.to_thread(self._starter.stop_all, list({job.folder: job for job in left}.values()))
 

@@ -40,6 +40,10 @@ class Starter:
         """The job of an attempt, or None."""
         return self._place.find(job_key(self._plan, cell, attempt))
 
+    def written(self, attempts: Sequence[tuple[RunCell, int]]) -> list[Job]:
+        """The jobs of attempts whose specs stand at the place: a start that failed may have handed in some of them."""
+        return [job for cell, attempt in attempts if (job := self.found(cell, attempt)) is not None]
+
     def take_up(self, attempts: Sequence[tuple[RunCell, int]]) -> dict[str, Job]:
         """The jobs that run here from before, by the run's key: their cards are theirs, and no other is shown them."""
         found: dict[str, Job] = {}
