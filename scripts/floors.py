@@ -25,6 +25,7 @@ FLOORS = (
         "secrets",
         "strict_yaml",
         "json_line",
+        "together",
         "files",
         "settings",
         "lab",

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from nightlab.experiments.plan import Plan
 from nightlab.experiments.pool import Pool
 from nightlab.experiments.samples import Samples, Writer, sole_writer
 from nightlab.experiments.share import Endpoint, Gone, Heal, Reload, Share, Stopped, Terms
+from nightlab.together import together
 
 __all__ = ["Endpoint", "Progress", "ShareResult", "Stopped", "SweepResult", "run_sweep"]
 
@@ -128,7 +129,7 @@ async def run_sweep(
         async with Writer(samples.answers) as answers, Writer(samples.failed) as failures:
             shares = _shares(missing, places, servers, answers, failures, terms)
             watch.started(len(missing), shares)
-            await _together([share.run() for share in shares])
+            await together(share.run() for share in shares)
     result = _result(tally(cells), places, shares, time.monotonic() - start)
     watch.finished(result)
     return result
@@ -167,17 +168,6 @@ def _store(folder: Path, given: Samples | None) -> Iterator[Samples]:
         return
     with sole_writer(folder), contextlib.closing(Samples(folder)) as own:
         yield own
-
-
-async def _together(work: Iterable[Coroutine[object, object, None]]) -> None:
-    """Run all at once; the first error cancels the rest, and is raised when they have ended."""
-    tasks = [asyncio.create_task(one) for one in work]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _check_served(places: Iterable[tuple[str, str]], servers: Servers) -> None:

@@ -19,7 +19,7 @@ from nightlab.errors import ContractBroken
 from nightlab.judging.asking import Ask
 from nightlab.judging.limiter import Limiter
 from nightlab.judging.log import BatchLog, Reply
-from nightlab.judging.together import ask_each
+from nightlab.judging.replies import ask_each
 
 POLICY = RetryPolicy(attempt=300.0, patience=60.0)
 BROKEN = 3

@@ -29,7 +29,7 @@ from nightlab.judging.asking import Ask, Said, Turn
 from nightlab.judging.limiter import Limiter
 from nightlab.judging.log import TOO_LONG, BatchLog, Reply
 from nightlab.judging.packet import Packet
-from nightlab.judging.together import ask_each
+from nightlab.judging.replies import ask_each
 from nightlab.judging.verdicts import answer_schema, shown
 from nightlab.servers.chat import RETRYABLE, Chat, ChatError
 

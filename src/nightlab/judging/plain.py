@@ -13,8 +13,8 @@ from nightlab.files import JsonLines, now, sha256_text
 from nightlab.judging.blind import mask
 from nightlab.judging.judge import Judge, Scored, checked
 from nightlab.judging.packet import Sealed, packets
-from nightlab.judging.together import each
 from nightlab.judging.work import Tally, durably
+from nightlab.together import each
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from nightlab.judging.checks import Check, audit, mix
 from nightlab.judging.judge import Estimate, Judge, Scored, Verdict, checked
 from nightlab.judging.log import BatchLog, JudgeLog, Planned
 from nightlab.judging.packet import Packet, opaque, packet_of
-from nightlab.judging.together import each
+from nightlab.together import each
 
 T = TypeVar("T")
 Row = Mapping[str, Any]

@@ -32,6 +32,7 @@ from nightlab.runs.result import Result
 from nightlab.runs.search import Decision, search_state
 from nightlab.runs.standing import RunsResult, missing_runs
 from nightlab.runs.starting import Starter, attempt_of, check_gpus
+from nightlab.together import together
 
 POLL = 0.1
 QUEUE_POLL = 1.0  # of a queue, where very many may wait
@@ -119,7 +120,6 @@ class _Runner:
         come first: they are followed, and keep their cards.
         """
         jobs: set[asyncio.Task[Job]] = set()
-        tasks: list[asyncio.Task[None]] = []
         living: dict[str, Job] = {}
         array = None
         try:
@@ -129,12 +129,8 @@ class _Runner:
             waiting = iter(sorted(todo, key=lambda cell: cell.key not in living))
             array = self._array(todo) if self._starter.queues else None
             count = self._plan.config.max_parallel if array is None else len(todo)
-            tasks += [asyncio.create_task(self._work(waiting, jobs, array)) for _ in range(min(count, len(todo)))]
-            await asyncio.gather(*tasks)
+            await together(self._work(waiting, jobs, array) for _ in range(min(count, len(todo))))
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await self._end(jobs, array, living.values())
 
     async def _work(

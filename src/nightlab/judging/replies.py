@@ -1,35 +1,15 @@
-"""Many things at a time, and an end to all of them when one fails."""
+"""The replies to many requests, asked at a time and kept as they come."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
 
 from nightlab.experiments.samples import Writer
 from nightlab.judging.asking import Ask
 from nightlab.judging.limiter import MOST
 from nightlab.judging.log import BatchLog, Reply
-
-T = TypeVar("T")
-
-
-async def each(items: Iterable[T], do: Callable[[T], Awaitable[object]], at_once: int) -> None:
-    """Do something for each item, `at_once` at a time; the first error ends it when the running ones are cancelled."""
-    waiting = iter(items)
-
-    async def work() -> None:
-        for item in waiting:
-            await do(item)
-
-    tasks = [asyncio.create_task(work()) for _ in range(at_once)]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+from nightlab.together import each
 
 
 async def ask_each(asks: Sequence[Ask], one: Callable[[Ask], Awaitable[Reply]], log: BatchLog | None) -> list[Reply]:
