@@ -63,8 +63,10 @@ async def test_a_full_gpu_is_healed_step_by_step_and_remembered(
     log = OOM.format(frame="capture_model")
     wanted = staged(log, "--unless", "gpu_memory_utilization<=0.8", options={"gpu_memory_utilization": 0.9})
     server = await start(lab, place, wanted)
+    server.note(reference={"of a start that never became ready": []})
     manifest = await server.ensure_ready(events)
     assert (manifest.state, manifest.attempt) == ("ready", 2)
+    assert list(manifest.reference) == [manifest.served_name], "no canary is compared with another start's"
     assert steps(events) == ["gpu_memory_utilization from 0.9 to 0.85", "gpu_memory_utilization from 0.85 to 0.8"]
     assert manifest.options == {"gpu_memory_utilization": 0.9}, "the plan's own value is kept apart"
     assert manifest.learned == {"gpu_memory_utilization": 0.8}
