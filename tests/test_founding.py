@@ -163,7 +163,7 @@ def test_full_disk_leaves_no_lab(tmp_path: Path, kilobytes: int) -> None:
     script = f"{mount} && cd {tmp_path} && {sys.executable} -m nightlab init lab; echo rc $?; ls"
     done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False)
     assert "the disk is full" in done.stderr + done.stdout
-    assert done.stdout.splitlines()[-1] == "rc 2"
+    assert done.stdout.splitlines()[-1] == "rc 1"
 
 
 def test_demo_lab_needs_no_identity(tmp_path: Path, home: Path) -> None:
