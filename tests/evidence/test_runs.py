@@ -133,7 +133,12 @@ def test_the_figure_shows_every_run_and_mean_and_is_made_again_byte_for_byte(tmp
     folder = measured(tmp_path / "exp_001_a").folder
     found = analyze_runs(folder)
     [figure] = found.figures
-    assert figure.title == "loss by rank: the lowest mean is at rank 4, width 8"
+    assert figure.title == "loss by rank: which mean is lowest is undecided", (
+        "two widths of rank 4 give nearly the same"
+    )
+    apart = measured(tmp_path / "exp_002_b", parameters={"rank": [1, 2, 4], "width": [8]})
+    [title] = [one.title for one in analyze_runs_again(apart.folder, pictures=False).figures]
+    assert title == "loss by rank: the lowest mean is at rank 4, width 8"
     rows = list(csv.DictReader((folder / figure.csv).read_text("utf-8").splitlines()))
     assert len(rows) == 24 + 6
     means = {(row["rank"], row["width"]): row for row in rows if row["replicate"] == "mean"}

@@ -60,15 +60,22 @@ def _axis_of(analysis: RunAnalysis) -> str:
 
 
 def _title(analysis: RunAnalysis, metric: str) -> str:
+    """A point is named only where its interval lies beyond those of all others: one word more would be a guess."""
     means = [(analysis.estimate(point, metric), point) for point in analysis.points]
-    known = [(estimate.value, point) for estimate, point in means if estimate.n]
+    known = [(estimate, point) for estimate, point in means if estimate.n]
     end = GOALS[analysis.config.metrics[metric]]
-    if not end or not known:
+    if not end or len(known) < 2:
         return f"{metric} by {_axis_of(analysis)}"
-    choose = min if end == "lowest" else max
-    best = choose(value for value, _ in known)
-    where = [point for value, point in known if value == best]
-    return f"{metric} by {_axis_of(analysis)}: the {end} mean is at {' and at '.join(map(_named, where))}"
+    sign = -1 if end == "lowest" else 1
+    best, where = max(known, key=lambda one: sign * one[0].value)
+    decided = all(_beyond(best, other, sign) for other, _ in known if other is not best)
+    said = f"the {end} mean is at {_named(where)}" if decided else f"which mean is {end} is undecided"
+    return f"{metric} by {_axis_of(analysis)}: {said}"
+
+
+def _beyond(best: Estimate, other: Estimate, sign: int) -> bool:
+    """Whether the interval of one mean lies wholly above (sign 1) or below (-1) that of another; never without one."""
+    return best.low > other.high if sign > 0 else best.high < other.low
 
 
 def _named(point: Params) -> str:
