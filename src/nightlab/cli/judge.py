@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 import click
@@ -51,9 +50,7 @@ async def _judge(
 ) -> int:
     """Judge by each judge of the plan; how many judgments are missing in the end."""
     from nightlab.budget import Budget, Limits
-    from nightlab.experiments.samples import Samples
-    from nightlab.judging.run import run_judges
-    from nightlab.night.judges import open_seats
+    from nightlab.night.judges import judged, open_seats
 
     left = 0
     budget = Budget(lab.cache / "judging" / f"{plan.name}.jsonl", Limits())
@@ -62,18 +59,7 @@ async def _judge(
         for seat in seats:
             missing = _quote(plan, seat)
             if not dry_run:
-                with contextlib.closing(Samples(plan.folder)) as samples:
-                    result = await run_judges(
-                        plan,
-                        samples,
-                        seat.judge,
-                        plan.folder,
-                        budget=seat.budget,
-                        role=seat.role,
-                        share=seat.share,
-                        gate=None if yes else _ask,
-                        again=again,
-                    )
+                result = await judged(plan, seat, gate=None if yes else _ask, again=again)
                 missing = result.missing
                 _tell(plan, seat, result)
             left += missing

@@ -19,10 +19,13 @@ from nightlab.experiments.judge_check import check_judges
 from nightlab.experiments.plan import Plan
 from nightlab.experiments.problem import Problem
 from nightlab.experiments.rubric import Rubric
+from nightlab.experiments.samples import Samples
 from nightlab.experiments.schema import JudgeSpec, Reader
 from nightlab.judging.judge import Judge
 from nightlab.judging.marker import MarkerJudge
+from nightlab.judging.pilot import Gate
 from nightlab.judging.rows import FIRST, SECOND
+from nightlab.judging.run import JudgeResult, run_judges
 from nightlab.judging.work import Seat
 from nightlab.lab import Lab
 
@@ -58,6 +61,25 @@ async def open_seats(
             judge = await _open(stack, lab, agent, spec, rubric, money, events, transport)
             seats.append(Seat(judge, role, share, money))
         yield seats
+
+
+async def judged(
+    plan: Plan, seat: Seat, events: EventLog | None = None, *, gate: Gate | None = None, again: bool = False
+) -> JudgeResult:
+    """Let one judge score what it has not judged yet; what became of it. See `run_judges`."""
+    with contextlib.closing(Samples(plan.folder)) as samples:
+        return await run_judges(
+            plan,
+            samples,
+            seat.judge,
+            plan.folder,
+            events,
+            budget=seat.budget,
+            role=seat.role,
+            share=seat.share,
+            gate=gate,
+            again=again,
+        )
 
 
 def _set_up(problems: Sequence[Problem]) -> None:

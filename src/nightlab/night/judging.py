@@ -7,7 +7,6 @@ invalidated with all that rested on it, and its samples are judged anew.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import time
 from typing import Any
@@ -15,11 +14,10 @@ from typing import Any
 from nightlab.budget import Budget
 from nightlab.events import EventLog
 from nightlab.experiments.plan import Plan
-from nightlab.experiments.samples import Samples
 from nightlab.judging.pilot import Gate, Pilot
-from nightlab.judging.run import JudgeResult, run_judges
+from nightlab.judging.run import JudgeResult
 from nightlab.lab import Lab
-from nightlab.night.judges import open_seats
+from nightlab.night.judges import judged, open_seats
 from nightlab.night.late import take_back
 from nightlab.record.diary import Diary
 from nightlab.record.mentions import Mention
@@ -49,23 +47,8 @@ async def _judged(
     lab: Lab, plan: Plan, events: EventLog, budget: Budget, gate: Gate | None
 ) -> list[tuple[str, JudgeResult]]:
     """What each judge of a plan made of what is missing, the first one first."""
-    results: list[tuple[str, JudgeResult]] = []
     async with open_seats(lab, plan, budget, events) as seats:
-        for seat in seats:
-            with contextlib.closing(Samples(plan.folder)) as samples:
-                result = await run_judges(
-                    plan,
-                    samples,
-                    seat.judge,
-                    plan.folder,
-                    events,
-                    budget=seat.budget,
-                    role=seat.role,
-                    share=seat.share,
-                    gate=gate,
-                )
-            results.append((seat.judge.name, result))
-    return results
+        return [(seat.judge.name, await judged(plan, seat, events, gate=gate)) for seat in seats]
 
 
 def _gate(lab: Lab, plan: Plan, night: str, events: EventLog) -> Gate | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,6 +47,34 @@ class Fault:
             return False
         asked = json.dumps(body.get("messages") or body.get("prompt") or "", ensure_ascii=False)
         return self.contains is None or self.contains in asked
+
+
+class Faults:
+    """Scripted faults, in order: which of them meets a request, by what each has let pass and done already."""
+
+    def __init__(self) -> None:
+        self._script: list[tuple[Fault, list[int]]] = []
+
+    def add(self, faults: Iterable[Fault]) -> None:
+        """Commit these, too."""
+        self._script += [(fault, [fault.skip, 0]) for fault in faults]
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._script.clear()
+
+    def meet(self, body: Mapping[str, Any]) -> Fault | None:
+        """The fault that a request meets, counted as committed."""
+        for fault, counts in self._script:
+            spent = fault.times is not None and counts[1] >= fault.times
+            if spent or not fault.matches(body):
+                continue
+            if counts[0] > 0:
+                counts[0] -= 1
+                continue
+            counts[1] += 1
+            return fault
+        return None
 
 
 def error_body(message: str, kind: str, code: int, param: str | None = None) -> dict[str, Any]:

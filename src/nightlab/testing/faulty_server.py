@@ -20,7 +20,7 @@ from typing import Any
 from aiohttp import web
 
 from nightlab.testing import answers
-from nightlab.testing.faults import Fault, commit_fault, error_body
+from nightlab.testing.faults import Fault, Faults, commit_fault, error_body
 
 OF_A_REAL_SERVER = (
     *("--gpu-memory-utilization", "--max-model-len", "--max-num-seqs", "--max-num-batched-tokens"),
@@ -66,7 +66,7 @@ class FaultyServer:
         self.in_flight = 0
         self.most_in_flight = 0
         self._adapters: dict[str, Path] = {name: Path(name) for name in adapters}
-        self._faults: list[tuple[Fault, list[int]]] = []
+        self._faults = Faults()
         self._reply, self._delay, self._inert, self._leaky = reply, delay, inert, leaky
         self._stuck, self._lenient, self._runtime_adapters = stuck, lenient, runtime_adapters
         self._beside: list[str] = []
@@ -80,7 +80,7 @@ class FaultyServer:
 
     def fail(self, *faults: Fault) -> None:
         """Commit these faults on the next matching requests, in order."""
-        self._faults += [(fault, [fault.skip, 0]) for fault in faults]
+        self._faults.add(faults)
 
     def heal(self) -> None:
         """Forget all faults."""
@@ -184,7 +184,7 @@ class FaultyServer:
         text = self._reply(body) if self._reply is not None else None
         chat = request.path.endswith("chat/completions")
         answer = answers.completion(body, self._effect(name), chat=chat, text=text)
-        fault = self._next_fault(body)
+        fault = self._faults.meet(body)
         return await commit_fault(fault, request, answer) if fault else web.json_response(answer)
 
     def _effect(self, name: str) -> str:
@@ -195,18 +195,6 @@ class FaultyServer:
             return next(filter(None, effects), answers.NO_EFFECT)
         effect = answers.effect_of(self._adapters[name]) if name in self._adapters else answers.NO_EFFECT
         return "stuck" if self._stuck and effect else effect
-
-    def _next_fault(self, body: Mapping[str, Any]) -> Fault | None:
-        for fault, counts in self._faults:
-            spent = fault.times is not None and counts[1] >= fault.times
-            if spent or not fault.matches(body):
-                continue
-            if counts[0] > 0:
-                counts[0] -= 1
-                continue
-            counts[1] += 1
-            return fault
-        return None
 
 
 def _error(status: int, kind: str, message: str, param: str | None = None) -> web.Response:

@@ -23,7 +23,7 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
 
-from nightlab.testing.faults import Fault, commit_fault
+from nightlab.testing.faults import Fault, Faults, commit_fault
 
 _CONDITION = re.compile(r"(\w+)\s*(<=|>=|!=|=)\s*(.+)")
 _PR_SET_PDEATHSIG = 1
@@ -61,7 +61,8 @@ class Stage:
         self, command: list[str], faults: list[Fault], kill_after: int | None, last_words: Path | None
     ) -> None:
         self.command = command
-        self.faults = [(fault, [fault.skip, 0]) for fault in faults]
+        self.faults = Faults()
+        self.faults.add(faults)
         self.kill_after, self.last_words = kill_after, last_words
         self.answered = 0
         self.child: asyncio.subprocess.Process | None = None
@@ -113,7 +114,7 @@ class Stage:
         if completion and self.kill_after is not None and self.answered >= self.kill_after:
             return await self._kill(request)
         whole = _json(content) if completion and status == 200 else None
-        fault = None if whole is None else self._next_fault(json.loads(body))
+        fault = None if whole is None else self.faults.meet(json.loads(body))
         if whole is not None and fault is not None:
             return await commit_fault(fault, request, whole)
         self.answered += completion
@@ -128,17 +129,6 @@ class Stage:
         with contextlib.suppress(ProcessLookupError):
             self.child.kill()
         return _drop(request)
-
-    def _next_fault(self, body: Mapping[str, object]) -> Fault | None:
-        for fault, counts in self.faults:
-            if (fault.times is not None and counts[1] >= fault.times) or not fault.matches(body):
-                continue
-            if counts[0] > 0:
-                counts[0] -= 1
-                continue
-            counts[1] += 1
-            return fault
-        return None
 
 
 def _end_with_parent() -> None:

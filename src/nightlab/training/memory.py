@@ -11,23 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nightlab.servers.memory import GIB, Part
 from nightlab.training.recipe import LINEAR, Recipe
 from nightlab.training.weights import find_model
 
-GIB = 2**30
 _CONTEXT = 1.5 * GIB  # CUDA itself, its libraries' workspaces, and what the allocator cannot reuse
 _KEPT_PER_LAYER = 18  # numbers per hidden unit that a layer keeps for its gradient, beside the MLP's
 _KEPT_PER_INNER = 4  # numbers per unit of the MLP
 _CAST = 3  # what each adapted module keeps beside: its input in float32, and the two small products
-
-
-@dataclass(frozen=True)
-class Part:
-    """One term of the sum: what it is, how it was reckoned, and its bytes."""
-
-    name: str
-    arithmetic: str
-    size: float
 
 
 @dataclass(frozen=True)
